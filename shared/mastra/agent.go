@@ -1,0 +1,118 @@
+package mastra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+)
+
+// Agent declares an agent. It runs through the AgentRunner of the Mastra it is registered in.
+type Agent struct {
+	ID           string
+	Key          string // the name it is registered under; the ID where empty
+	Name         string
+	Description  string
+	Instructions string
+	Model        string     // "provider/model-id"; empty is the deployment's MODEL
+	Tools        []Callable // tools, other agents, workflows
+	Memory       *Memory    // nil: the agent keeps nothing
+	MaxSteps     int        // model calls of one run; 5 where 0
+	Voice        Voice      // nil: it has none
+}
+
+// Memory is what an agent remembers of a thread.
+type Memory struct {
+	LastMessages int // how many messages of the thread a run begins with
+}
+
+// AgentRunner runs agents. It is an interface so that a tool or a step can run one.
+type AgentRunner interface {
+	// Generate runs the agent to its end. The run goes on where ctx ends, unless it is cancelled by name.
+	Generate(ctx context.Context, m *Mastra, a *Agent, c AgentCall) (*AgentResult, error)
+	// Stream starts a run and returns its chunks. What is wrong before the model is called comes back as an error,
+	// what goes wrong later as a chunk of type "error". Leaving the loop leaves the run running.
+	Stream(ctx context.Context, m *Mastra, a *Agent, c AgentCall) (iter.Seq2[Chunk, error], error)
+}
+
+// AgentCall is one call of an agent.
+type AgentCall struct {
+	Messages       Messages
+	Instructions   string   // instead of the agent's own
+	System         string   // beside them
+	Context        Messages // shown to the model before Messages, not stored
+	ThreadID       string   // "": nothing is remembered
+	ResourceID     string
+	ThreadTitle    string
+	ThreadMetadata JSON
+	ReadOnly       bool   // recall, but store nothing
+	LastMessages   *int   // instead of the agent's
+	RunID          string // "": made up
+	MaxSteps       int    // 0: the agent's
+	ToolChoice     ToolChoice
+	ActiveTools    []string // nil: all
+	Settings       ModelSettings
+	Tracing        TracingOptions
+}
+
+// Call makes an Agent a Callable and a Runnable: it takes a prompt and answers a text.
+func (a *Agent) call(ctx context.Context, in Prompt) (Text, error) {
+	m := From(ctx)
+	if m == nil {
+		return Text{}, errors.New("agent " + a.ID + " is called outside of a Mastra")
+	}
+	r, err := m.Agents.Generate(ctx, m, a, AgentCall{Messages: UserMessage(in.Prompt)})
+	if err != nil {
+		return Text{}, err
+	}
+	return Text{r.Text}, nil
+}
+
+// Generate asks the agent from within a tool or a step.
+func (a *Agent) Generate(ctx context.Context, prompt string) (string, error) {
+	t, err := a.call(ctx, Prompt{prompt})
+	return t.Text, err
+}
+
+// Prompt is the input of an agent as a tool or a step, Text its output.
+type Prompt struct {
+	Prompt string `json:"prompt"`
+}
+
+// Text is the output of an agent as a tool or a step.
+type Text struct {
+	Text string `json:"text"`
+}
+
+// Name is what the agent is registered under.
+func (a *Agent) registered() string {
+	if a.Key != "" {
+		return a.Key
+	}
+	return a.ID
+}
+
+// Tool makes an agent a Callable: other agents are offered it as "agent-<key>".
+func (a *Agent) Tool() *Tool { return NewTool("agent-"+a.registered(), a.Description, a.call) }
+
+// Step makes an agent a Runnable.
+func (a *Agent) Step() *Step { return NewStep(a.ID, a.call) }
+
+func (a *Agent) check() error {
+	if a.Model != "" && !strings.Contains(a.Model, "/") {
+		return fmt.Errorf("agent %s: model %q is not provider/model-id", a.ID, a.Model)
+	}
+	names := map[string]bool{}
+	for _, c := range a.Tools {
+		t := c.Tool()
+		if names[t.Name()] {
+			return fmt.Errorf("agent %s: two tools are named %q", a.ID, t.Name())
+		}
+		names[t.Name()] = true
+		if err := t.Input.Check(); err != nil {
+			return fmt.Errorf("agent %s, tool %s: %w", a.ID, t.Name(), err)
+		}
+	}
+	return nil
+}

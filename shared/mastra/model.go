@@ -1,0 +1,115 @@
+package mastra
+
+import (
+	"context"
+	"iter"
+)
+
+// LanguageModel is one model of a provider. It is safe for concurrent use.
+type LanguageModel interface {
+	// Info names the model.
+	Info() ModelInfo
+	// Stream asks the model once. The parts come in the order of ModelPart's types; an error ends the stream.
+	// A provider's failure is an Error of CodeUpstream. Breaking off the loop, or ctx, ends the call.
+	Stream(ctx context.Context, r *ModelRequest) iter.Seq2[ModelPart, error]
+}
+
+// ModelInfo is how a model shows on the wire.
+type ModelInfo struct {
+	Provider string `json:"modelProvider"`
+	ID       string `json:"modelId"`
+	Version  string `json:"modelVersion"` // of the interface: "v2"
+}
+
+// ModelRequest is one call of a model. The model must not change it.
+type ModelRequest struct {
+	Messages   []PromptMessage
+	Tools      []*Tool
+	ToolChoice ToolChoice
+	Settings   ModelSettings
+	Schema     JSON // of the answer, where JSON is asked for
+}
+
+// ToolChoice is "auto" (or empty), "none", "required", or a tool that must be called.
+type ToolChoice struct {
+	Mode string
+	Tool string
+}
+
+// ModelSettings are a call's settings; nil leaves it to the provider.
+type ModelSettings struct {
+	Temperature      *float64 `json:"temperature,omitempty"`
+	TopP             *float64 `json:"topP,omitempty"`
+	MaxOutputTokens  *int     `json:"maxOutputTokens,omitempty" minimum:"1"`
+	StopSequences    []string `json:"stopSequences,omitempty"`
+	Seed             *int     `json:"seed,omitempty"`
+	PresencePenalty  *float64 `json:"presencePenalty,omitempty"`
+	FrequencyPenalty *float64 `json:"frequencyPenalty,omitempty"`
+	MaxRetries       *int     `json:"maxRetries,omitempty" minimum:"0" maximum:"10"`
+}
+
+// ModelPartType is the kind of a ModelPart.
+type ModelPartType string
+
+// A stream is: metadata, then any of text (start, delta, end), reasoning (start, delta, end), tool input (start, delta,
+// end) and tool calls, then finish.
+const (
+	ModelMetadata       ModelPartType = "response-metadata"
+	ModelTextStart      ModelPartType = "text-start"
+	ModelTextDelta      ModelPartType = "text-delta"
+	ModelTextEnd        ModelPartType = "text-end"
+	ModelReasoningStart ModelPartType = "reasoning-start"
+	ModelReasoningDelta ModelPartType = "reasoning-delta"
+	ModelReasoningEnd   ModelPartType = "reasoning-end"
+	ModelToolInputStart ModelPartType = "tool-input-start"
+	ModelToolInputDelta ModelPartType = "tool-input-delta"
+	ModelToolInputEnd   ModelPartType = "tool-input-end"
+	ModelToolCall       ModelPartType = "tool-call"
+	ModelFinish         ModelPartType = "finish"
+)
+
+// ModelPart is one event of a model's stream.
+type ModelPart struct {
+	Type      ModelPartType
+	ID        string // of the text or reasoning block; of the response in metadata; of the call for tool parts
+	Text      string // of a delta
+	ToolName  string
+	Input     JSON         // of a tool-call: the arguments as the model wrote them, not yet checked, maybe no JSON at all
+	Timestamp Time         // of metadata
+	ModelID   string       // of metadata: the model that answered
+	Finish    FinishReason // of finish
+	Usage     Usage        // of finish
+}
+
+// FinishReason says why a model stopped.
+type FinishReason string
+
+const (
+	FinishStop      FinishReason = "stop"
+	FinishLength    FinishReason = "length"
+	FinishToolCalls FinishReason = "tool-calls"
+	FinishFilter    FinishReason = "content-filter"
+	FinishError     FinishReason = "error"
+	FinishOther     FinishReason = "other"
+)
+
+// Usage counts tokens.
+type Usage struct {
+	InputTokens       int `json:"inputTokens"`
+	OutputTokens      int `json:"outputTokens"`
+	TotalTokens       int `json:"totalTokens"`
+	ReasoningTokens   int `json:"reasoningTokens,omitzero"`
+	CachedInputTokens int `json:"cachedInputTokens,omitzero"`
+}
+
+// Plus adds two usages.
+func (u Usage) Plus(v Usage) Usage {
+	return Usage{u.InputTokens + v.InputTokens, u.OutputTokens + v.OutputTokens, u.TotalTokens + v.TotalTokens,
+		u.ReasoningTokens + v.ReasoningTokens, u.CachedInputTokens + v.CachedInputTokens}
+}
+
+// Embedder turns texts into vectors of one length.
+type Embedder interface {
+	Embed(ctx context.Context, texts []string) ([][]float32, error)
+	Dimension() int
+}

@@ -1,0 +1,107 @@
+package mastra
+
+// RunStatus is where a run stands.
+type RunStatus string
+
+const (
+	StatusPending   RunStatus = "pending" // created, not started
+	StatusRunning   RunStatus = "running"
+	StatusSuspended RunStatus = "suspended"
+	StatusWaiting   RunStatus = "waiting" // sleeps
+	StatusSuccess   RunStatus = "success"
+	StatusFailed    RunStatus = "failed"
+	StatusCanceled  RunStatus = "canceled"
+	StatusBailed    RunStatus = "bailed"
+)
+
+// Ended says that a run's status is final.
+func (s RunStatus) Ended() bool {
+	return s == StatusSuccess || s == StatusFailed || s == StatusCanceled || s == StatusBailed
+}
+
+// RunError is why a run or a step failed.
+type RunError struct {
+	Message string `json:"message"`
+	Name    string `json:"name"`
+}
+
+// Run is a workflow run: its head, and the results of its steps so far.
+type Run struct {
+	ID          string         `json:"runId"`
+	WorkflowID  string         `json:"workflowName"`
+	ResourceID  string         `json:"resourceId,omitempty"`
+	Status      RunStatus      `json:"status"`
+	Input       JSON           `json:"input,omitempty"`
+	Result      JSON           `json:"result,omitempty"`
+	Error       *RunError      `json:"error,omitempty"`
+	Path        []string       `json:"stepExecutionPath"`
+	Suspended   [][]string     `json:"suspended,omitempty"` // the steps that wait, as paths
+	TraceID     string         `json:"traceId,omitempty"`
+	SpanID      string         `json:"spanId,omitempty"`
+	Context     RequestContext `json:"requestContext,omitempty"` // kept across suspension
+	CreatedAt   Time           `json:"createdAt"`
+	UpdatedAt   Time           `json:"updatedAt"`
+	Graph       JSON           `json:"serializedStepGraph,omitempty"` // as it was when the run began
+	Fingerprint string         `json:"fingerprint,omitempty"`         // of the input: a second start with the same one joins
+
+	// Kept beside the head.
+	Steps      Object[StepResult] `json:"-"` // in the order they first began
+	Fence      int64              `json:"-"` // raised when the run gets another owner; a writer shows the one it holds
+	Owner      string             `json:"-"`
+	LeaseUntil Time               `json:"-"`
+}
+
+// StepResult is the state of one step. Times are Unix milliseconds, 0 where not reached.
+type StepResult struct {
+	Status         RunStatus `json:"status"`
+	Payload        JSON      `json:"payload,omitempty"`
+	Output         JSON      `json:"output,omitempty"`
+	Error          *RunError `json:"error,omitempty"`
+	SuspendPayload JSON      `json:"suspendPayload,omitempty"`
+	ResumePayload  JSON      `json:"resumePayload,omitempty"`
+	StartedAt      int64     `json:"startedAt,omitzero"`
+	EndedAt        int64     `json:"endedAt,omitzero"`
+	SuspendedAt    int64     `json:"suspendedAt,omitzero"`
+	ResumedAt      int64     `json:"resumedAt,omitzero"`
+}
+
+// RunUpdate is one conditional write to a run.
+type RunUpdate struct {
+	// Run is the head as it is to be. Of Run.Steps only those given are written, each replacing the one of its key:
+	// a checkpoint writes the step, not the whole run.
+	Run Run
+	// Create makes the run; one of the same id is a CodeConflict. Owner, LeaseUntil and Fence are taken from Run.
+	// Otherwise the stored Fence must equal Run.Fence and the stored status must not have ended, else CodeConflict;
+	// Owner and LeaseUntil are then set from Run.
+	Create bool
+	// From, where set, is the status that the stored run must have: one winner among concurrent resumes.
+	From RunStatus
+	// Reset drops the stored steps first: a run that is started anew.
+	Reset bool
+}
+
+// Claim is the record of one request under its idempotency key: a repeat joins it instead of doing the work again.
+type Claim struct {
+	Key         string    `json:"key"`
+	Fingerprint string    `json:"fingerprint"` // of the request; another request under the same explicit key is refused
+	RunID       string    `json:"runId"`
+	Status      RunStatus `json:"status"` // running; success: answered from State; failed: a repeat goes on from State
+	Owner       string    `json:"owner"`  // the process that works on it
+	LeaseUntil  Time      `json:"leaseUntil"`
+	State       JSON      `json:"state,omitempty"` // what is done so far, or the answer
+	ExpiresAt   Time      `json:"expiresAt"`       // not seen after it
+}
+
+// ClaimUpdate writes or deletes a claim.
+type ClaimUpdate struct {
+	Claim  Claim
+	Create bool // one that exists and has not expired is a *ClaimedError
+	Delete bool // of Claim.Key, if Owner still holds it
+	// Otherwise the stored one must be held by Claim.Owner, or by From: a CodeConflict if not.
+	From string
+}
+
+// ClaimedError is what Commit returns where a claim to be created is there already.
+type ClaimedError struct{ Existing Claim }
+
+func (e *ClaimedError) Error() string { return "request " + e.Existing.Key + " is claimed already" }

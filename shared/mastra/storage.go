@@ -1,0 +1,136 @@
+package mastra
+
+import "context"
+
+// Thread is a conversation. It keeps the owner it was made with.
+type Thread struct {
+	ID         string `json:"id"`
+	ResourceID string `json:"resourceId"`
+	Title      string `json:"title"`
+	Metadata   JSON   `json:"metadata"`
+	CreatedAt  Time   `json:"createdAt"`
+	UpdatedAt  Time   `json:"updatedAt"`
+}
+
+// Paging asks for a page. Page counts from 0.
+type Paging struct{ Page, PerPage int }
+
+// Page is one page of a list. Total counts all pages.
+type Page[T any] struct {
+	Items   []T
+	Total   int
+	HasMore bool
+}
+
+// ThreadQuery lists threads, the last updated first unless OrderBy ("createdAt", "updatedAt") and Ascending say else.
+type ThreadQuery struct {
+	ResourceID string // "": of all
+	OrderBy    string
+	Ascending  bool
+	Paging
+}
+
+// MessageQuery lists the messages of a thread, oldest first unless Descending. A page of a descending query is
+// in descending order too.
+type MessageQuery struct {
+	ThreadID   string
+	Descending bool
+	From, To   Time // by CreatedAt, inclusive; 0 is open
+	Paging
+}
+
+// RunQuery lists runs, newest first.
+type RunQuery struct {
+	WorkflowID string
+	ResourceID string
+	Status     RunStatus
+	From, To   Time
+	Paging
+}
+
+// TraceQuery lists the root spans of traces, last started first unless Ascending. Zero fields match all.
+type TraceQuery struct {
+	EntityType, EntityID, EntityName string
+	SpanType, Name, Status           string
+	RunID, ThreadID, ResourceID      string
+	From, To                         Time     // by StartedAt, inclusive
+	Tags                             []string // all of them
+	OrderByEnd                       bool
+	Ascending                        bool
+	Paging
+}
+
+// ScoreQuery lists scores or feedback, newest first.
+type ScoreQuery struct {
+	TraceID, SpanID, ScorerID, RunID string
+	Paging
+}
+
+// Batch is what becomes durable together, or not at all.
+type Batch struct {
+	// Threads are created, or updated if they exist: title, metadata and UpdatedAt change, owner and CreatedAt stay.
+	// A thread of another owner is a CodeForbidden error.
+	Threads []Thread
+	// Messages replace those of the same ID in the same thread; an ID of another thread is a CodeConflict.
+	// The thread must exist or be in Threads (else CodeNotFound) and its UpdatedAt is raised to the newest CreatedAt.
+	Messages []Message
+	Runs     []RunUpdate
+	Claims   []ClaimUpdate
+	Spans    []Span // a span of the same trace and id is replaced
+	Scores   []Score
+	Feedback []Feedback
+}
+
+// Storage keeps threads, runs and traces of every tenant apart: each call works on that of Tenant(ctx).
+// It is safe for concurrent use, also by several processes. What a call returned without an error is durable.
+// What is not there is an Error of CodeNotFound; a lost race is one of CodeConflict.
+type Storage interface {
+	// Commit writes a batch in one transaction. Many commits at once share the cost of one.
+	Commit(ctx context.Context, b *Batch) error
+
+	Thread(ctx context.Context, id string) (*Thread, error)
+	Threads(ctx context.Context, q ThreadQuery) (*Page[Thread], error)
+	DeleteThread(ctx context.Context, id string) error // with its messages
+	Messages(ctx context.Context, q MessageQuery) (*Page[Message], error)
+	DeleteMessages(ctx context.Context, ids []string) (deleted int, err error)
+	// Recall reads what a run begins with in one go: the thread (nil if there is none) and its last messages, oldest first.
+	Recall(ctx context.Context, threadID string, last int) (*Thread, []Message, error)
+
+	Run(ctx context.Context, id string) (*Run, error)
+	Runs(ctx context.Context, q RunQuery) (*Page[Run], error) // without Steps
+	DeleteRun(ctx context.Context, id string) error
+	// Lease takes a run for owner until the given time where nobody holds it or owner does, raises its Fence if the
+	// holder changes, and returns the run. A run that another one holds is a CodeConflict.
+	Lease(ctx context.Context, id, owner string, until Time) (*Run, error)
+	// Expired lists up to limit unfinished runs (StatusRunning) of all tenants whose lease ended before now.
+	Expired(ctx context.Context, now Time, limit int) ([]RunRef, error)
+	// Claim reads the record of an idempotency key, nil if there is none or it has expired.
+	Claim(ctx context.Context, key string) (*Claim, error)
+
+	Trace(ctx context.Context, traceID string) ([]Span, error) // in order of StartedAt, the root first among equals
+	Traces(ctx context.Context, q TraceQuery) (*Page[Span], error)
+	Scores(ctx context.Context, q ScoreQuery) (*Page[Score], error)
+	Feedback(ctx context.Context, q ScoreQuery) (*Page[Feedback], error)
+
+	Close() error
+}
+
+// RunRef names a run of any tenant.
+type RunRef struct{ Tenant, RunID string }
+
+// APIKey is a key as it is kept: the secret itself is not.
+type APIKey struct {
+	Hash      string    `json:"hash"` // hexadecimal SHA-256 of the secret
+	ID        string    `json:"id"`   // shown in lists, names it for revoking
+	Name      string    `json:"name"`
+	Principal Principal `json:"principal"`
+	CreatedAt Time      `json:"createdAt"`
+}
+
+// KeyStore keeps API keys.
+type KeyStore interface {
+	APIKey(ctx context.Context, hash string) (*APIKey, error) // CodeNotFound where there is none
+	APIKeys(ctx context.Context) ([]APIKey, error)
+	AddAPIKey(ctx context.Context, k APIKey) error
+	RevokeAPIKey(ctx context.Context, id string) error
+}

@@ -1,0 +1,68 @@
+package mastra
+
+import (
+	"context"
+
+	"mastralambda/shared/schema"
+)
+
+// Tool is a function that a model may call. Its schemas come from the types of the function.
+type Tool struct {
+	ID              string
+	Key             string // the name it is registered and offered under; the ID where empty
+	Description     string
+	Input, Output   *schema.Schema // Output is nil where none is declared
+	RequireApproval bool           // an agent asks before it runs the tool
+	run             func(context.Context, JSON) (JSON, error)
+}
+
+// Callable is what an agent can call: a tool, another agent, a workflow.
+type Callable interface{ Tool() *Tool }
+
+// NewTool makes a tool of f. A nil error of f means success; an error is told to the model with its text.
+func NewTool[In, Out any](id, description string, f func(context.Context, In) (Out, error)) *Tool {
+	t := &Tool{ID: id, Description: description, Input: schema.For[In](), Output: schema.For[Out]()}
+	t.run = erase(t.Input, f)
+	return t
+}
+
+// Tool makes a tool a Callable.
+func (t *Tool) Tool() *Tool { return t }
+
+// Name is what the tool is offered under.
+func (t *Tool) Name() string {
+	if t.Key != "" {
+		return t.Key
+	}
+	return t.ID
+}
+
+// Named registers the tool under a key of its own.
+func (t *Tool) Named(key string) *Tool { t.Key = key; return t }
+
+// WithApproval makes every agent ask before it runs the tool.
+func (t *Tool) WithApproval() *Tool { t.RequireApproval = true; return t }
+
+// Step makes a tool a Runnable.
+func (t *Tool) Step() *Step {
+	return &Step{ID: t.ID, Description: t.Description, In: t.Input, Out: t.Output, run: func(ctx context.Context, in, _ JSON) (JSON, error) { return t.run(ctx, in) }}
+}
+
+// Call validates input, runs the tool and encodes what it returns.
+// Input that does not fit comes back as *schema.InvalidError, what the function returns as it is.
+func (t *Tool) Call(ctx context.Context, input JSON) (JSON, error) { return t.run(ctx, input) }
+
+// erase hides the types of f behind JSON.
+func erase[In, Out any](s *schema.Schema, f func(context.Context, In) (Out, error)) func(context.Context, JSON) (JSON, error) {
+	return func(ctx context.Context, data JSON) (JSON, error) {
+		var in In
+		if err := s.Decode(data, &in); err != nil {
+			return nil, err
+		}
+		out, err := f(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return schema.Marshal(out)
+	}
+}

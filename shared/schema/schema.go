@@ -1,0 +1,175 @@
+// Package schema describes Go types as JSON Schema, validates JSON against it with every failure listed,
+// and decodes what was validated with exact keys.
+package schema
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+	infer "github.com/google/jsonschema-go/jsonschema"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// JSON is one encoded JSON value. A nil JSON encodes as null.
+type JSON = jsontext.Value
+
+// Doc is a JSON Schema document, as a type's own JSONSchema method returns it.
+type Doc = infer.Schema
+
+// Describer is implemented by types that inference cannot describe: unions, recursive types, bodies accepted in two shapes.
+// It is called on the zero value.
+type Describer interface{ JSONSchema() *Doc }
+
+// Schema is the JSON Schema (draft 2020-12) of a Go type or of a document.
+// It is inferred and compiled at first use, and safe for concurrent use.
+type Schema struct {
+	typ      reflect.Type // nil where the schema was parsed
+	document func() (document, error)
+	compiled func() (*jsonschema.Schema, error)
+}
+
+type document struct {
+	json JSON // as published: additionalProperties false on structs, as zod publishes objects
+	open JSON // as validated: unknown keys pass and are dropped
+}
+
+var byType sync.Map // reflect.Type -> *Schema
+
+// For returns the schema of T.
+func For[T any]() *Schema { return Of(reflect.TypeFor[T]()) }
+
+// Of returns the schema of t. A type that cannot be described shows at Check, not here.
+func Of(t reflect.Type) *Schema {
+	if s, ok := byType.Load(t); ok {
+		return s.(*Schema)
+	}
+	s := build(t, func() (document, error) { return describe(t) })
+	got, _ := byType.LoadOrStore(t, s)
+	return got.(*Schema)
+}
+
+// Parse returns the schema that a JSON document spells out.
+func Parse(data []byte) (*Schema, error) {
+	doc := document{json: slices.Clone(JSON(data)), open: slices.Clone(JSON(data))}
+	s := build(nil, func() (document, error) { return doc, nil })
+	return s, s.Check()
+}
+
+func build(t reflect.Type, doc func() (document, error)) *Schema {
+	s := &Schema{typ: t, document: sync.OnceValues(doc)}
+	s.compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
+		d, err := s.document()
+		if err != nil {
+			return nil, err
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(d.open))
+		if err != nil {
+			return nil, err
+		}
+		c := jsonschema.NewCompiler()
+		c.UseLoader(noLoader{})
+		if err := c.AddResource("mem:schema", v); err != nil {
+			return nil, err
+		}
+		return c.Compile("mem:schema")
+	})
+	return s
+}
+
+// noLoader keeps a schema that came from outside from reading files or the network through $ref.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("schema: %s is not part of the document", url)
+}
+
+// Check infers and compiles the schema and returns why it cannot be.
+func (s *Schema) Check() error {
+	if _, err := s.compiled(); err != nil {
+		if s.typ != nil {
+			return fmt.Errorf("schema of %s: %w", s.typ, err)
+		}
+		return fmt.Errorf("schema: %w", err)
+	}
+	return nil
+}
+
+// Type is the Go type that the schema describes, nil for a parsed one.
+func (s *Schema) Type() reflect.Type { return s.typ }
+
+// JSON is the schema as it is published; empty where Check fails.
+func (s *Schema) JSON() JSON {
+	d, err := s.document()
+	if err != nil {
+		return JSON("{}")
+	}
+	return d.json
+}
+
+// MarshalJSON publishes the schema.
+func (s *Schema) MarshalJSON() ([]byte, error) {
+	d, err := s.document()
+	return d.json, err
+}
+
+// describe infers the document of t and mends what inference cannot know.
+func describe(t reflect.Type) (d document, err error) {
+	known := map[reflect.Type]*Doc{reflect.TypeFor[JSON](): {}}
+	described(t, known, map[reflect.Type]bool{})
+	doc, err := infer.ForType(t, &infer.ForOptions{TypeSchemas: known})
+	if err != nil {
+		return d, err
+	}
+	if err := mend(doc, t, known); err != nil {
+		return d, err
+	}
+	if d.json, err = Marshal(doc); err != nil {
+		return d, err
+	}
+	open(doc)
+	d.open, err = Marshal(doc)
+	return d, err
+}
+
+// described collects the types below t that describe themselves, and the string types that encode as text.
+func described(t reflect.Type, known map[reflect.Type]*Doc, seen map[reflect.Type]bool) {
+	if seen[t] {
+		return
+	}
+	seen[t] = true
+	if t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer && t.Implements(reflect.TypeFor[Describer]()) {
+		known[t] = reflect.Zero(t).Interface().(Describer).JSONSchema()
+		return
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		described(t.Elem(), known, seen)
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			if name, _ := fieldName(f); name != "-" {
+				described(f.Type, known, seen)
+			}
+		}
+	}
+}
+
+// fieldName is a field's JSON name ("-" if it has none) and whether it may be absent.
+func fieldName(f reflect.StructField) (name string, optional bool) {
+	tag, ok := f.Tag.Lookup("json")
+	if tag == "-" || !f.IsExported() && !f.Anonymous {
+		return "-", true
+	}
+	name, opts, _ := strings.Cut(tag, ",")
+	if !ok || name == "" {
+		name = f.Name
+	}
+	for o := range strings.SplitSeq(opts, ",") {
+		optional = optional || o == "omitempty" || o == "omitzero"
+	}
+	return name, optional
+}

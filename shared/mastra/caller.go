@@ -65,7 +65,20 @@ func Resource(ctx context.Context, asked string) string {
 type Request struct {
 	ID             string
 	IdempotencyKey string // as the client sent it; "" without one
-	Fingerprint    string // of caller, route and body: a repeat of the same request has the same one
+	Fingerprint    string // of caller, route and body: a repeat of the same request has the same one; "" where it needs none
+	ended          []func(answered bool)
+}
+
+// OnEnd asks for f to be called once when the request is over: answered says that a status below 500 reached the client.
+// The handler's goroutine calls it; f must not block.
+func (r *Request) OnEnd(f func(answered bool)) { r.ended = append(r.ended, f) }
+
+// End calls what OnEnd was given. The server calls it after its answer.
+func (r *Request) End(answered bool) {
+	for _, f := range r.ended {
+		f(answered)
+	}
+	r.ended = nil
 }
 
 // WithRequest and RequestOf carry it.

@@ -1,0 +1,150 @@
+package agents
+
+import (
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+// GenerateInput is a call of an agent.
+type GenerateInput struct {
+	AgentID        string                `path:"agentId" json:"-"`
+	Messages       mastra.Messages       `json:"messages"`
+	Instructions   Lines                 `json:"instructions,omitempty"` // instead of the agent's own
+	System         Lines                 `json:"system,omitempty"`       // beside them
+	Context        mastra.Messages       `json:"context,omitempty"`      // shown to the model, not kept
+	Memory         *MemoryInput          `json:"memory,omitempty"`
+	ThreadID       string                `json:"threadId,omitempty" maxLength:"256"` // the older form of memory
+	ResourceID     string                `json:"resourceId,omitempty" maxLength:"256"`
+	RunID          string                `json:"runId,omitempty" maxLength:"256"`
+	MaxSteps       int                   `json:"maxSteps,omitzero" minimum:"1" maximum:"1000"`
+	ToolChoice     ToolChoice            `json:"toolChoice,omitzero"`
+	ActiveTools    []string              `json:"activeTools,omitempty"`
+	ModelSettings  mastra.ModelSettings  `json:"modelSettings,omitzero"`
+	RequestContext mastra.RequestContext `json:"requestContext,omitempty"`
+	TracingOptions mastra.TracingOptions `json:"tracingOptions,omitzero"`
+
+	// Not served yet: refused rather than overlooked.
+	ClientTools         mastra.JSON `json:"clientTools,omitempty"`
+	Toolsets            mastra.JSON `json:"toolsets,omitempty"`
+	StructuredOutput    mastra.JSON `json:"structuredOutput,omitempty"`
+	Output              mastra.JSON `json:"output,omitempty"`
+	RequireToolApproval bool        `json:"requireToolApproval,omitzero"`
+}
+
+func (in *GenerateInput) unserved() (issues []mastra.Issue) {
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{
+		{"clientTools", given(in.ClientTools)}, {"toolsets", given(in.Toolsets)}, {"structuredOutput", given(in.StructuredOutput)},
+		{"output", given(in.Output)}, {"requireToolApproval", in.RequireToolApproval},
+	} {
+		if f.given {
+			issues = append(issues, mastra.Issue{Field: f.name, Message: "Not supported by this server yet"})
+		}
+	}
+	return issues
+}
+
+func given(v mastra.JSON) bool { return len(v) > 0 && string(v) != "null" && string(v) != "{}" }
+
+// MemoryInput says which thread a call belongs to, and whose.
+type MemoryInput struct {
+	Thread   ThreadRef     `json:"thread"`
+	Resource string        `json:"resource,omitempty" maxLength:"256"`
+	ReadOnly bool          `json:"readOnly,omitzero"`
+	Options  MemoryOptions `json:"options,omitzero"`
+}
+
+// MemoryOptions override an agent's memory for one call.
+type MemoryOptions struct {
+	LastMessages LastMessages `json:"lastMessages,omitzero"`
+	ReadOnly     bool         `json:"readOnly,omitzero"`
+}
+
+// ThreadRef is a thread's id, or an object with what the thread is created with.
+type ThreadRef struct {
+	ID       string      `json:"id"`
+	Title    string      `json:"title,omitempty"`
+	Metadata mastra.JSON `json:"metadata,omitempty"`
+}
+
+func (t *ThreadRef) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return schema.Unmarshal(data, &t.ID)
+	}
+	type plain ThreadRef
+	return schema.Unmarshal(data, (*plain)(t))
+}
+
+func (ThreadRef) JSONSchema() *schema.Doc {
+	one, most := 1, 256
+	id := &schema.Doc{Type: "string", MinLength: &one, MaxLength: &most}
+	return &schema.Doc{AnyOf: []*schema.Doc{id, {Type: "object", Required: []string{"id"}, Properties: map[string]*schema.Doc{
+		"id": id, "title": {Type: "string"}, "metadata": {Type: "object"}}}}}
+}
+
+// LastMessages is how many messages of the thread the model sees: a number, or false for none. A nil Count leaves it to the agent.
+type LastMessages struct{ Count *int }
+
+func (l *LastMessages) UnmarshalJSON(data []byte) error {
+	n := 0
+	if string(data) != "false" {
+		if err := schema.Unmarshal(data, &n); err != nil {
+			return err
+		}
+	}
+	l.Count = &n
+	return nil
+}
+
+func (LastMessages) JSONSchema() *schema.Doc {
+	zero, most := 0.0, 10000.0
+	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "integer", Minimum: &zero, Maximum: &most}, {Type: "boolean", Enum: []any{false}}}}
+}
+
+// ToolChoice is "auto", "none", "required" or {type: "tool", toolName}.
+type ToolChoice mastra.ToolChoice
+
+func (c *ToolChoice) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		return schema.Unmarshal(data, &c.Mode)
+	}
+	var object struct {
+		ToolName string `json:"toolName"`
+	}
+	err := schema.Unmarshal(data, &object)
+	c.Mode, c.Tool = "tool", object.ToolName
+	return err
+}
+
+func (ToolChoice) JSONSchema() *schema.Doc {
+	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "string", Enum: []any{"auto", "none", "required"}},
+		{Type: "object", Required: []string{"type", "toolName"}, Properties: map[string]*schema.Doc{"type": {Type: "string", Enum: []any{"tool"}}, "toolName": {Type: "string"}}}}}
+}
+
+// Lines are instructions: one text, several, or system messages.
+type Lines []string
+
+func (l *Lines) UnmarshalJSON(data []byte) error {
+	var messages mastra.Messages
+	var texts []string
+	if len(data) > 0 && data[0] == '[' && schema.Unmarshal(data, &texts) == nil {
+		*l = texts
+		return nil
+	}
+	if err := schema.Unmarshal(data, &messages); err != nil {
+		return err
+	}
+	*l = nil
+	for _, m := range messages {
+		*l = append(*l, mastra.PromptMessage{Parts: m.All()}.Text())
+	}
+	return nil
+}
+
+func (Lines) JSONSchema() *schema.Doc {
+	message := &schema.Doc{Type: "object", Required: []string{"content"}, Properties: map[string]*schema.Doc{
+		"role": {Type: "string", Enum: []any{"system"}}, "content": mastra.InputContent(nil).JSONSchema()}}
+	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "string"}, message, {Type: "array", Items: &schema.Doc{AnyOf: []*schema.Doc{{Type: "string"}, message}}}}}
+}

@@ -1,0 +1,193 @@
+// Package memory is the memory group: threads and their messages.
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/server"
+)
+
+// Routes is the group's table: the document's paths and the reference server's, literal segments first.
+func Routes() []server.Route {
+	read, write := server.Permission("memory:read"), server.Permission("memory:write")
+	return []server.Route{
+		server.JSON("GET /memory/:threadId", Messages, read, server.Summary("Get thread messages")),
+		server.JSON("POST /memory/:threadId/save", Save, write, server.Summary("Save messages to thread")),
+		server.JSON("DELETE /memory/:threadId", DeleteThread, write, server.Summary("Delete thread")),
+		server.JSON("GET /memory/status", Status, read, server.Summary("Whether an agent remembers")),
+		server.JSON("GET /memory/config", Config, read, server.Summary("What an agent remembers")),
+		server.JSON("GET /memory/threads", Threads, read, server.Summary("List threads")),
+		server.JSON("POST /memory/threads", CreateThread, write, server.Summary("Create a thread")),
+		server.JSON("GET /memory/threads/:threadId", Thread, read, server.Summary("Get a thread")),
+		server.JSON("PATCH /memory/threads/:threadId", UpdateThread, write, server.Summary("Update a thread")),
+		server.JSON("DELETE /memory/threads/:threadId", DeleteThread, write, server.Summary("Delete a thread")),
+		server.JSON("GET /memory/threads/:threadId/messages", Messages, read, server.Summary("Get thread messages")),
+		server.JSON("POST /memory/save-messages", SaveMessages, write, server.Summary("Save messages of any thread")),
+	}
+}
+
+// owned reads a thread that the caller may see. resource, where set, must be its owner's too.
+func owned(ctx context.Context, m *mastra.Mastra, id, resource string) (*mastra.Thread, error) {
+	t, err := m.Storage.Thread(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r := mastra.Resource(ctx, resource); r != "" && t.ResourceID != "" && t.ResourceID != r {
+		return nil, mastra.Errorf(mastra.CodeForbidden, "Access denied: thread belongs to a different resource")
+	}
+	return t, nil
+}
+
+// checkAgent refuses an agent that does not exist; the reference server wants one named, all agents here share one storage.
+func checkAgent(m *mastra.Mastra, id string) error {
+	if id == "" {
+		return nil
+	}
+	if _, err := m.Agent(id); err != nil {
+		return mastra.Errorf(mastra.CodeNotFound, "Agent not found")
+	}
+	return nil
+}
+
+// OrderBy orders a list.
+type OrderBy struct {
+	Field     string `json:"field,omitempty" enum:"createdAt,updatedAt"`
+	Direction string `json:"direction,omitempty" enum:"ASC,DESC"`
+}
+
+// MessagesInput asks for a page of a thread's messages, oldest first.
+type MessagesInput struct {
+	ThreadID   string   `path:"threadId" json:"-"`
+	AgentID    string   `query:"agentId" json:"-"`
+	ResourceID string   `query:"resourceId" json:"-"`
+	Page       int      `query:"page" json:"-" minimum:"0"`
+	PerPage    *int     `query:"perPage" json:"-" minimum:"0" maximum:"1000"`
+	OrderBy    *OrderBy `query:"orderBy" json:"-"`
+}
+
+// MessagePage is a page of messages.
+type MessagePage struct {
+	Messages []mastra.Message `json:"messages"`
+	Total    int              `json:"total"`
+	Page     int              `json:"page"`
+	PerPage  int              `json:"perPage"`
+	HasMore  bool             `json:"hasMore"`
+	UI       mastra.JSON      `json:"uiMessages"`
+}
+
+// answerBytes is how much of a page's content is answered at most: a buffered Lambda answer stays below 6 MB.
+const answerBytes = 5 << 20
+
+// Messages is a page of a thread, cut by bytes too.
+func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessagePage, error) {
+	if err := checkAgent(m, in.AgentID); err != nil {
+		return MessagePage{}, err
+	}
+	if _, err := owned(ctx, m, in.ThreadID, in.ResourceID); err != nil {
+		return MessagePage{}, err
+	}
+	perPage := 40
+	if in.PerPage != nil {
+		perPage = *in.PerPage
+	}
+	page, err := m.Storage.Messages(ctx, mastra.MessageQuery{ThreadID: in.ThreadID, Paging: mastra.Paging{Page: in.Page, PerPage: perPage},
+		Descending: in.OrderBy != nil && in.OrderBy.Direction == "DESC"})
+	if err != nil {
+		return MessagePage{}, err
+	}
+	out := MessagePage{Messages: page.Items, Total: page.Total, Page: in.Page, PerPage: perPage, HasMore: page.HasMore}
+	size := 0
+	for i := range page.Items {
+		if size += len(page.Items[i].Content); size > answerBytes && i > 0 {
+			out.Messages, out.HasMore = page.Items[:i], true
+			break
+		}
+	}
+	return out, nil
+}
+
+// SaveInput adds messages to a thread, which is made if it is not there.
+type SaveInput struct {
+	ThreadID   string         `path:"threadId" json:"-"`
+	ResourceID string         `json:"resourceId,omitempty" maxLength:"256"`
+	Messages   []SavedMessage `json:"messages" maxItems:"1000"`
+}
+
+// Saved is what was stored.
+type Saved struct {
+	Messages []mastra.Message `json:"messages"`
+	Usage    SaveUsage        `json:"usage"`
+}
+
+// SaveUsage counts what the embedder was given: the reference server counts one token a message text.
+type SaveUsage struct {
+	Tokens int `json:"tokens"`
+}
+
+// Save stores messages in the thread of the path.
+func Save(ctx context.Context, m *mastra.Mastra, in SaveInput) (Saved, error) {
+	for i := range in.Messages {
+		in.Messages[i].ThreadID = in.ThreadID // the path wins
+		in.Messages[i].ResourceID = in.ResourceID
+	}
+	return save(ctx, m, in.Messages)
+}
+
+// SaveMessagesInput adds messages to the threads that they name.
+type SaveMessagesInput struct {
+	AgentID  string         `query:"agentId" json:"-"`
+	Messages []SavedMessage `json:"messages" maxItems:"1000"`
+}
+
+// SaveMessages stores messages in the threads that they name.
+func SaveMessages(ctx context.Context, m *mastra.Mastra, in SaveMessagesInput) (Saved, error) {
+	if err := checkAgent(m, in.AgentID); err != nil {
+		return Saved{}, err
+	}
+	lost := 0
+	for _, msg := range in.Messages {
+		if msg.ThreadID == "" || mastra.Resource(ctx, msg.ResourceID) == "" {
+			lost++
+		}
+	}
+	if lost > 0 {
+		return Saved{}, mastra.Errorf(mastra.CodeInvalid, "All messages must have threadId and resourceId fields. Found %d invalid message(s).", lost)
+	}
+	return save(ctx, m, in.Messages)
+}
+
+// save stores all messages or none.
+func save(ctx context.Context, m *mastra.Mastra, in []SavedMessage) (Saved, error) {
+	out := Saved{Messages: make([]mastra.Message, len(in))}
+	var batch mastra.Batch
+	threads := map[string]*mastra.Thread{}
+	now := mastra.TimeOf(m.Now())
+	for i, s := range in {
+		t := threads[s.ThreadID]
+		if t == nil {
+			var err error
+			t, err = owned(ctx, m, s.ThreadID, s.ResourceID)
+			if mastra.CodeOf(err) == mastra.CodeNotFound {
+				t, err = &mastra.Thread{ID: s.ThreadID, ResourceID: mastra.Resource(ctx, s.ResourceID), CreatedAt: now, UpdatedAt: now}, nil
+				batch.Threads = append(batch.Threads, *t)
+			}
+			if err != nil {
+				return Saved{}, err
+			}
+			threads[s.ThreadID] = t
+		}
+		msg, err := s.message(now, t.ResourceID)
+		if err != nil {
+			return Saved{}, mastra.Invalid(fmt.Sprintf("messages.%d.content", i), "%v", err)
+		}
+		out.Messages[i] = msg
+	}
+	batch.Messages = out.Messages
+	out.Usage.Tokens = len(in)
+	if len(in) == 0 {
+		return out, nil
+	}
+	return out, m.Storage.Commit(ctx, &batch)
+}

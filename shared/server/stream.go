@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"mastralambda/shared/mastra"
+)
+
+// Heartbeat is how long a stream stays silent before a beat keeps idle proxies from cutting it.
+const Heartbeat = 15 * time.Second
+
+// framing is the route's own unless the deployment or the request asks for another: ?format=, Accept: text/event-stream,
+// or Accept: text/plain where no wildcard stands beside it ("application/json, text/plain, */*" is some clients' default).
+func (s *Server) framing(r *http.Request, own Framing) Framing {
+	if strings.Contains(r.URL.RawQuery, "format=") {
+		switch f := Framing(r.URL.Query().Get("format")); f {
+		case SSE, Chunked:
+			return f
+		}
+	}
+	switch accept := r.Header.Get("Accept"); {
+	case strings.Contains(accept, "text/event-stream"):
+		return SSE
+	case strings.Contains(accept, "text/plain") && !strings.Contains(accept, "*"):
+		return Chunked
+	case s.StreamFormat != "":
+		return s.StreamFormat
+	}
+	return own
+}
+
+type item struct {
+	chunk mastra.Chunk
+	err   error
+}
+
+// writeStream writes chunks as they come and flushes whenever nothing more is ready. It ends with the stream or with the client.
+func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, chunks iter.Seq2[mastra.Chunk, error]) {
+	ctx, cancel := context.WithCancel(r.Context())
+	items := make(chan item, 64)
+	go pump(ctx, chunks, items)
+	defer func() { // the pump ends before the request does
+		cancel()
+		for range items {
+		}
+	}()
+	flusher := http.NewResponseController(w)
+	contentType, beat := "text/event-stream", ": \n\n"
+	if f == Chunked {
+		contentType, beat = "text/plain; charset=utf-8", "\n"
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("X-Accel-Buffering", "no")
+	timer := time.NewTimer(Heartbeat)
+	defer timer.Stop()
+	buf := make([]byte, 0, 1024)
+	for {
+		var it item
+		var more bool
+		select {
+		case it, more = <-items:
+		default:
+			if flusher.Flush() != nil {
+				return
+			}
+			timer.Reset(Heartbeat)
+			select {
+			case it, more = <-items:
+			case <-ctx.Done():
+				return
+			case <-timer.C:
+				if _, err := w.Write([]byte(beat)); err != nil {
+					return
+				}
+				continue
+			}
+		}
+		if !more {
+			if f == SSE {
+				w.Write([]byte("data: [DONE]\n\n"))
+			}
+			flusher.Flush()
+			return
+		}
+		if it.err != nil {
+			it.chunk = s.errorChunk(r, it.err)
+		}
+		data, err := it.chunk.Encode()
+		if err != nil {
+			data, _ = s.errorChunk(r, err).Encode()
+		}
+		if buf = frame(buf[:0], f, data); !writeAll(w, buf) {
+			return
+		}
+	}
+}
+
+func frame(buf []byte, f Framing, data []byte) []byte {
+	if f == SSE {
+		return append(append(append(buf, "data: "...), data...), "\n\n"...)
+	}
+	return append(append(buf, data...), 0x1E)
+}
+
+func writeAll(w http.ResponseWriter, data []byte) bool { _, err := w.Write(data); return err == nil }
+
+// pump moves chunks into items and closes it. A panic of the stream becomes its last item.
+func pump(ctx context.Context, chunks iter.Seq2[mastra.Chunk, error], items chan<- item) {
+	defer close(items)
+	send := func(it item) bool {
+		select {
+		case items <- it:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			send(item{err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
+		}
+	}()
+	for c, err := range chunks {
+		if !send(item{c, err}) || err != nil {
+			return
+		}
+	}
+}
+
+// errorChunk is how a stream tells of an error after its header is out.
+func (s *Server) errorChunk(r *http.Request, err error) mastra.Chunk {
+	_, p, ours := problemOf(err)
+	if ours {
+		p.RequestID = requestID(r)
+		s.logger(r).ErrorContext(r.Context(), "stream failed", "path", r.URL.Path, "error", err)
+	}
+	return mastra.Chunk{Type: "error", Payload: p}
+}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -68,8 +69,9 @@ func newInput(t reflect.Type) *input {
 	return in
 }
 
-// decode makes a *In of a request. The path wins over the query, the query over the body. body is the raw body.
-func (in *input) decode(r *http.Request, values []string) (v any, body []byte, err error) {
+// decode makes a *In of a request. names and values are the path's variables. The path wins over the query, the query over
+// the body. body is the raw body.
+func (in *input) decode(r *http.Request, names, values []string) (v any, body []byte, err error) {
 	at := reflect.New(in.typ)
 	switch {
 	case in.file != nil:
@@ -87,8 +89,8 @@ func (in *input) decode(r *http.Request, values []string) (v any, body []byte, e
 			return nil, nil, problem("Invalid query parameters", err)
 		}
 	}
-	for i, f := range in.path {
-		if i < len(values) {
+	for _, f := range in.path {
+		if i := slices.Index(names, f.name); i >= 0 {
 			at.Elem().FieldByIndex(f.index).SetString(values[i])
 		}
 	}

@@ -24,6 +24,7 @@ type Route struct {
 	Summary      string
 	MediaType    string       // of the answer
 	In, Out      reflect.Type // Out is nil where the answer is no JSON
+	params       []string     // the names of the path's variables, in order
 	input        func() *input
 	serve        func(s *Server, w http.ResponseWriter, r *http.Request, in any)
 }
@@ -116,18 +117,15 @@ func newRoute[In any](pattern string, opts []Option) Route {
 	for _, o := range opts {
 		o(&r)
 	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(segment, ":"); ok {
+			r.params = append(r.params, name)
+		}
+	}
 	t := r.In
 	r.input = sync.OnceValue(func() *input { return newInput(t) })
 	return r
 }
 
-// Params are the names of the path's variables.
-func (r Route) Params() []string {
-	var names []string
-	for s := range strings.SplitSeq(r.Path, "/") {
-		if n, ok := strings.CutPrefix(s, ":"); ok {
-			names = append(names, n)
-		}
-	}
-	return names
-}
+// Params are the names of the path's variables, in order.
+func (r Route) Params() []string { return r.params }

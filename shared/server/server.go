@@ -144,7 +144,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(ctx)
-	in, body, err := route.input().decode(r, values)
+	in, body, err := route.input().decode(r, route.params, values)
 	if err != nil {
 		s.writeError(w, r, err)
 		return

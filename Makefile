@@ -1,0 +1,70 @@
+# make help lists the targets.
+SHELL := /bin/bash
+GOLANGCI := .tools/golangci-lint-v2.15.0
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev key test check bench fuzz build clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Serve everything on http://localhost:3000 with embedded storage (PORT, HOST, MODEL, … see the README)
+	@$(call need,go)
+	@go build -o build/mastra ./infra/local/cmd
+	@exec build/mastra
+
+dev: ## Serve, and start again whenever a Go file changes
+	@$(call need,go)
+	@exec go run ./infra/dev
+
+key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST=1) or revoke one (REVOKE=id)
+	@$(call need,go)
+	@go run ./infra/local/cmd key $(if $(LIST),list,$(if $(REVOKE),revoke '$(REVOKE)',add -name '$(NAME)' -resource '$(RESOURCE)' -permissions '$(PERMISSIONS)'))
+
+test: ## Every test, with the race detector and the real services they need
+	@$(call need,go gcc)
+	go test -race -timeout 15m ./...
+	@if command -v node >/dev/null && command -v npm >/dev/null; then infra/client/test.sh; \
+	 elif [ -n "$$CI" ]; then echo 'make test: node and npm are missing: the official client was not tested' >&2; exit 1; \
+	 else echo 'make test: node and npm are missing: the official client was NOT tested'; fi
+
+check: $(GOLANGCI) ## Format, vet, lint, tidy and the fast tests; run it before each commit
+	@$(call need,go git)
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	go vet ./...
+	$(GOLANGCI) run ./...
+	go mod tidy -diff
+	go test -short ./...
+
+bench: ## Measure start, memory and requests a second; AGAINST=http://… adds another server and the ratio
+	@$(call need,go)
+	go run ./infra/bench $(if $(AGAINST),-against '$(AGAINST)') $(BENCHFLAGS)
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@$(call need,go)
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+build: ## Build the local server as build/mastra, small and reproducible
+	@$(call need,go)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/mastra ./infra/local/cmd
+
+clean: ## Remove what the build made; .data stays
+	rm -rf build .tools
+
+# golangci-lint is built from the module proxy: nothing has to be installed by hand.
+$(GOLANGCI):
+	@$(call need,go)
+	@echo 'building golangci-lint (once, about a minute)'
+	@mkdir -p .tools && GOBIN=$(CURDIR)/.tools/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	@mv .tools/bin/golangci-lint $@
+
+# need names everything that is missing at once, and how to get it.
+define need
+missing=; for t in $(1); do command -v $$t >/dev/null || missing="$$missing $$t"; done; \
+if [ -n "$$missing" ]; then echo "make $@ needs:$$missing" >&2; for t in $$missing; do case $$t in \
+  go) echo '  go   1.26 or newer: https://go.dev/dl' >&2;; \
+  gcc) echo '  gcc  for the race detector: apt-get install gcc libc6-dev, or Xcode command line tools' >&2;; \
+  git) echo '  git  apt-get install git, or Xcode command line tools' >&2;; esac; done; exit 1; fi
+endef

@@ -1,0 +1,109 @@
+// The house: which folder may import which. Dependencies point inward.
+package house_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "mastralambda/"
+
+// allowed says of each folder what it may import of the project besides its own subfolders' twin rules: a prefix ends in "/".
+// The first prefix that fits a package decides.
+var allowed = []struct {
+	folder  string
+	imports []string
+}{
+	{"shared/schema", nil},
+	{"shared/mastra", []string{"shared/schema"}},
+	{"shared/app", []string{"shared/mastra", "shared/schema"}},
+	{"shared/server", []string{"shared/mastra", "shared/schema"}},
+	{"shared/handlers/", []string{"shared/mastra", "shared/schema", "shared/server", "shared/handlers/"}},
+	{"shared/runlog", []string{"shared/mastra", "shared/schema"}},
+	{"shared/agentloop", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
+	{"shared/engine", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
+	{"shared/model", []string{"shared/mastra", "shared/schema", "shared/model/"}},
+	{"shared/storage/", []string{"shared/mastra", "shared/schema"}},
+	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/vectorstore/"}},
+	{"shared/logstore/", []string{"shared/mastra", "shared/schema"}},
+	{"shared/lambdahttp", []string{"shared/mastra", "shared/server"}},
+	{"functions/", []string{"shared/"}},
+	{"infra/", []string{"shared/", "infra/"}},
+}
+
+func TestDependenciesPointInward(t *testing.T) {
+	for pkg, imports := range projectImports(t) {
+		rule := -1
+		for i, a := range allowed {
+			if under(pkg, a.folder) {
+				rule = i
+				break
+			}
+		}
+		if rule < 0 {
+			t.Errorf("%s has no rule here: say what it may import", pkg)
+			continue
+		}
+		for _, imp := range imports {
+			ok := false
+			for _, a := range allowed[rule].imports {
+				ok = ok || under(imp, a)
+			}
+			if !ok {
+				t.Errorf("%s imports %s; it may import %v only", pkg, imp, allowed[rule].imports)
+			}
+		}
+	}
+}
+
+func TestNoFolderIsNamedAfterNothing(t *testing.T) {
+	for pkg := range projectImports(t) {
+		switch path.Base(pkg) {
+		case "util", "utils", "common", "helpers", "types":
+			t.Errorf("%s: name it after what it does", pkg)
+		}
+	}
+}
+
+func under(pkg, folder string) bool {
+	return pkg == strings.TrimSuffix(folder, "/") || strings.HasPrefix(pkg, strings.TrimSuffix(folder, "/")+"/")
+}
+
+// projectImports is what each package imports of the project, outside of its tests.
+func projectImports(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != "." || d.Name() == "node_modules" || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(filepath.Dir(file))
+		all[pkg] = append(all[pkg], nil...)
+		for _, i := range f.Imports {
+			if name, _ := strconv.Unquote(i.Path.Value); strings.HasPrefix(name, module) {
+				all[pkg] = append(all[pkg], strings.TrimPrefix(name, module))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

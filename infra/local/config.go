@@ -3,9 +3,9 @@ package local
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -14,12 +14,12 @@ import (
 
 // config is everything that the environment says to the local process. README.md lists it.
 type config struct {
-	host, prefix, dataDir, sqlitePath, version string
-	port                                       int
-	auth                                       bool
-	origins                                    []string
-	streamFormat                               server.Framing
-	logLevel                                   string
+	host, prefix, dataDir, sqlitePath string
+	port                              int
+	auth                              bool
+	origins                           []string
+	streamFormat                      server.Framing
+	logLevel                          slog.Level
 }
 
 // readConfig reads the environment once. Everything that is wrong with it comes back at once.
@@ -30,8 +30,7 @@ func readConfig(getenv func(string) string) (config, error) {
 		}
 		return otherwise
 	}
-	c := config{host: get("HOST", "127.0.0.1"), prefix: "/" + strings.Trim(get("API_PREFIX", "/api"), "/"), dataDir: get("DATA_DIR", ".data"),
-		logLevel: get("LOG_LEVEL", "info")}
+	c := config{host: get("HOST", "127.0.0.1"), prefix: "/" + strings.Trim(get("API_PREFIX", "/api"), "/"), dataDir: get("DATA_DIR", ".data")}
 	var errs []error
 	wrong := func(name, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s=%q: %s", name, getenv(name), fmt.Sprintf(format, args...)))
@@ -64,7 +63,7 @@ func readConfig(getenv func(string) string) (config, error) {
 	default:
 		wrong("STREAM_FORMAT", "not sse or chunked")
 	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.logLevel) {
+	if err := c.logLevel.UnmarshalText([]byte(get("LOG_LEVEL", "info"))); err != nil {
 		wrong("LOG_LEVEL", "not debug, info, warn or error")
 	}
 	for o := range strings.SplitSeq(getenv("CORS_ORIGINS"), ",") {

@@ -1,0 +1,96 @@
+// The official client against a real process: what a front end made for Mastra does first.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { MastraClient } from "@mastra/client-js";
+
+const data = mkdtempSync(join(tmpdir(), "client-test-"));
+let server, client;
+
+before(async () => {
+  server = spawn(process.env.SERVER, { env: { ...process.env, PORT: "0", DATA_DIR: data, MODEL: "offline/demo" } });
+  const url = await new Promise((resolve, reject) => {
+    let out = "";
+    server.stdout.on("data", (d) => {
+      out += d;
+      const m = out.match(/Listening on (http:\S+:\d+)\/api/);
+      if (m) resolve(m[1]);
+    });
+    server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${out}`)));
+  });
+  client = new MastraClient({ baseUrl: url });
+});
+
+after(() => {
+  server.kill("SIGTERM");
+  rmSync(data, { recursive: true, force: true });
+});
+
+test("lists agents", async () => {
+  const agents = await client.listAgents();
+  assert.deepEqual(Object.keys(agents), ["myAgent", "docsAgent"]);
+  assert.equal((await client.getAgent("myAgent").details()).name, "My Agent");
+});
+
+test("generates, and reads the trace of it", async () => {
+  const answer = await client.getAgent("myAgent").generate([{ role: "user", content: "What is 2+2?" }]);
+  assert.match(answer.text, /4/);
+  assert.equal(answer.toolCalls[0].payload.toolName, "calculator");
+  const trace = await client.getTrace(answer.traceId);
+  const types = trace.spans.map((s) => s.spanType);
+  for (const type of ["agent_run", "model_generation", "tool_call"]) assert.ok(types.includes(type), `${type} in ${types}`);
+});
+
+test("streams", async () => {
+  const response = await client.getAgent("myAgent").stream("Tell me a story");
+  const types = new Set();
+  let text = "";
+  await response.processDataStream({
+    onChunk: async (chunk) => {
+      types.add(chunk.type);
+      if (chunk.type === "text-delta") text += chunk.payload.text;
+    },
+  });
+  for (const type of ["start", "step-start", "text-delta", "step-finish", "finish"]) assert.ok(types.has(type), type);
+  assert.ok(text.length > 100, text);
+});
+
+test("remembers a thread", async () => {
+  const memory = { thread: "thread-1", resource: "ann" };
+  const agent = client.getAgent("myAgent");
+  await agent.generate("My name is Ann", { memory });
+  await agent.generate("What did I say?", { memory });
+  const { messages } = await client.getMemoryThread({ threadId: "thread-1", agentId: "myAgent" }).listMessages();
+  assert.deepEqual(messages.map((m) => m.role), ["user", "assistant", "user", "assistant"]);
+});
+
+test("runs a workflow", async () => {
+  const workflow = client.getWorkflow("myWorkflow");
+  const run = await workflow.createRun();
+  const result = await run.startAsync({ inputData: { userId: "123", action: "process" } });
+  assert.equal(result.status, "success");
+  assert.equal(result.result.status, "done");
+});
+
+test("suspends a workflow and resumes it", async () => {
+  const workflow = client.getWorkflow("refundWorkflow");
+  const run = await workflow.createRun();
+  const waiting = await run.startAsync({ inputData: { orderId: "A-17", amount: 250 } });
+  assert.equal(waiting.status, "suspended");
+  const done = await run.resumeAsync({ step: "approve", resumeData: { approved: true } });
+  assert.equal(done.status, "success");
+});
+
+test("says what is wrong", async () => {
+  await assert.rejects(client.getAgent("nobody").generate("hi"), (e) => e.status === 404);
+  await assert.rejects(client.getAgent("myAgent").generate(42), (e) => e.status === 400 && e.body.issues[0].field === "messages");
+});
+
+test("lists tools, logs and vectors", async () => {
+  assert.ok((await client.listTools()).calculator);
+  assert.ok(Array.isArray((await client.listLogs({ transportId: "file" })).logs));
+  assert.ok((await client.listVectors()).vectors.length);
+});

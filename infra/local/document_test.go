@@ -1,0 +1,323 @@
+package local_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// serve starts the real program and returns its URL and a stop function that returns its exit code.
+func serve(t *testing.T, env ...string) (url string, process *exec.Cmd) {
+	t.Helper()
+	cmd := exec.Command(binary(t))
+	cmd.Env = append(os.Environ(), append([]string{"PORT=0", "DATA_DIR=" + t.TempDir()}, env...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Log(stderr.String())
+		}
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if m := regexp.MustCompile(`Listening on (http://\S+:\d+)`).FindStringSubmatch(lines.Text()); m != nil {
+			go io.Copy(io.Discard, out)
+			return m[1], cmd
+		}
+	}
+	cmd.Wait()
+	t.Fatalf("it does not listen: %s", stderr.String())
+	return "", nil
+}
+
+var built string
+
+func binary(t *testing.T) string {
+	t.Helper()
+	if built == "" {
+		dir, err := os.MkdirTemp("", "mastra")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built = filepath.Join(dir, "mastra")
+		if out, err := exec.Command("go", "build", "-o", built, "mastralambda/infra/local/cmd").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	return built
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(filepath.Dir(built))
+	}
+	os.Exit(code)
+}
+
+func call(t *testing.T, method, url, body string, header ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	data, err := io.ReadAll(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.StatusCode, string(data)
+}
+
+// Every route and example of the document that the project is built from, against the real program.
+func TestDocument(t *testing.T) {
+	url, _ := serve(t)
+	status, generated := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages": [{"role": "user", "content": "What is 2+2?"}], "memory": {"thread": "t1", "resource": "ann"}}`)
+	if status != 200 {
+		t.Fatalf("%d %s", status, generated)
+	}
+	traceID := regexp.MustCompile(`"traceId":"([0-9a-f]{32})"`).FindStringSubmatch(generated)[1]
+	_, executed := call(t, "POST", url+"/api/workflows/myWorkflow/execute", `{"triggerData": {"userId": "123", "action": "process"}}`)
+	runID := regexp.MustCompile(`"runId":"([^"]+)"`).FindStringSubmatch(executed)[1]
+
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+		want                     string // a regular expression
+	}{
+		{"list agents", "GET", "/agents", "", 200, `"myAgent":\{"id":"myAgent","name":"My Agent","model":"offline/demo"`},
+		{"agent", "GET", "/agents/myAgent", "", 200, `^\{"id":"myAgent","name":"My Agent","model":"offline/demo"`},
+		{"no agent", "GET", "/agents/nobody", "", 404, `^\{"error":"Agent with id nobody not found"\}$`},
+		{"generate", "POST", "/agents/myAgent/generate", `{"messages": [{"role": "user", "content": "What is 2+2?"}]}`, 200, `^\{"text":"[^"]*4`},
+		{"generate without messages", "POST", "/agents/myAgent/generate", `{}`, 400, `^\{"error":"Invalid request body","issues":\[\{"field":"messages","message":"Required"\}\]\}$`},
+		{"stream", "POST", "/agents/myAgent/stream", `{"messages": [{"role": "user", "content": "Tell me a story"}]}`, 200, `(?s)data: \{"type":"text-delta",.*"text":".*data: \[DONE\]\n\n$`},
+		{"stream in records", "POST", "/agents/myAgent/stream?format=chunked", `{"messages": [{"role": "user", "content": "Tell me a story"}]}`, 200, `(?s)\{"type":"text-delta",[^\x1e]*\}\x1e.*\x1e$`},
+		{"list workflows", "GET", "/workflows", "", 200, `"myWorkflow":\{`},
+		{"workflow", "GET", "/workflows/myWorkflow", "", 200, `"name":"myWorkflow"`},
+		{"no workflow", "GET", "/workflows/nothing", "", 404, `^\{"error":"Workflow not found"\}$`},
+		{"execute", "POST", "/workflows/myWorkflow/execute", `{"triggerData": {"userId": "123", "action": "process"}}`, 200, `"status":"success".*"result":\{"status":"done"`},
+		{"execute without its input", "POST", "/workflows/myWorkflow/execute", `{"triggerData": {}}`, 400, `"field":"[^"]*userId","message":"Required".*"field":"[^"]*action","message":"Required"`},
+		{"run", "GET", "/workflows/myWorkflow/runs/" + runID, "", 200, `"status":"success"`},
+		{"no run", "GET", "/workflows/myWorkflow/runs/nothing", "", 404, `^\{"error":"Workflow run not found"\}$`},
+		{"list tools", "GET", "/tools", "", 200, `"calculator":\{"id":"calculator"`},
+		{"tool", "GET", "/tools/calculator", "", 200, `"id":"calculator"`},
+		{"no tool", "GET", "/tools/nothing", "", 404, `^\{"error":"Tool not found"\}$`},
+		{"messages", "GET", "/memory/t1", "", 200, `"role":"user".*"role":"assistant".*"total":2`},
+		{"save", "POST", "/memory/t2/save", `{"messages": [{"role": "user", "content": "Hello"}]}`, 200, `"threadId":"t2"`},
+		{"messages saved", "GET", "/memory/t2", "", 200, `"Hello"`},
+		{"save nothing known", "POST", "/memory/t2/save", `{"messages": [{"role": "wizard"}]}`, 400, `"field":"messages.0.content","message":"Required".*"field":"messages.0.role"`},
+		{"delete", "DELETE", "/memory/t2", "", 200, `^\{"result":"Thread deleted"\}$`},
+		{"delete again", "DELETE", "/memory/t2", "", 404, `^\{"error":"Thread not found"\}$`},
+		{"list traces", "GET", "/observability/traces", "", 200, `"pagination":\{"total":\d+.*"spanType":"(agent|workflow)_run"`},
+		{"trace", "GET", "/observability/traces/" + traceID, "", 200, `"spanType":"agent_run".*"spanType":"tool_call"|"spanType":"tool_call".*"spanType":"agent_run"`},
+		{"no trace", "GET", "/observability/traces/" + strings.Repeat("0", 32), "", 404, `"error"`},
+		{"score", "POST", "/observability/scores", `{"traceId": "` + traceID + `", "score": 0.9, "name": "helpful"}`, 200, `"success":true`},
+		{"score, wrapped", "POST", "/observability/scores", `{"score": {"traceId": "` + traceID + `", "scorerId": "s", "score": 0.9}}`, 200, `"success":true`},
+		{"score of no trace", "POST", "/observability/scores", `{"traceId": "x", "score": 0.9}`, 404, `"error"`},
+		{"no score", "POST", "/observability/scores", `{}`, 400, `"field":"traceId","message":"Required".*"field":"score","message":"Required"`},
+		{"scores", "GET", "/observability/scores?traceId=" + traceID, "", 200, `"total":2`},
+		{"feedback", "POST", "/observability/feedback", `{"traceId": "` + traceID + `", "rating": 5, "comment": "good"}`, 200, `"success":true`},
+		{"feedback, wrapped", "POST", "/observability/feedback", `{"feedback": {"feedbackType": "thumbs", "value": "up"}}`, 200, `"success":true`},
+		{"no feedback", "POST", "/observability/feedback", `{}`, 400, `"field":"traceId","message":"Required"`},
+		{"logs", "GET", "/logs?level=error&limit=10", "", 200, `"logs":\[`},
+		{"logs of no level", "GET", "/logs?level=loud", "", 400, `"field":"level"`},
+		{"upsert", "POST", "/vectors/upsert", `{"indexName": "docs2", "vectors": [[1,0],[0,1]], "ids": ["a","b"], "metadata": [{"n":1},{"n":2}]}`, 200, `^\{"ids":\["a","b"\]\}$`},
+		{"query", "POST", "/vectors/query", `{"indexName": "docs2", "queryVector": [1,0], "topK": 2, "filter": {"n": {"$gt": 1}}}`, 200, `^\[\{"id":"b","score":0,"metadata":\{"n":2\}\}\]$`},
+		{"query nothing", "POST", "/vectors/query", `{}`, 400, `"field":"indexName","message":"Required"`},
+		{"query no index", "POST", "/vectors/query", `{"indexName": "nothing", "queryVector": [1]}`, 404, `"error"`},
+		{"wrong method", "DELETE", "/agents", "", 405, `^\{"error":"Method Not Allowed"\}$`},
+		{"the contract", "GET", "/openapi.json", "", 200, `"openapi":"3.1.0"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, body := call(t, c.method, url+"/api"+c.path, c.body)
+			if status != c.status || !regexp.MustCompile(c.want).MatchString(body) {
+				t.Errorf("%d %.3000s\nwant %d %s", status, body, c.status, c.want)
+			}
+		})
+	}
+	if status, body := call(t, "GET", url+"/health", ""); status != 200 || body != `{"success":true}` {
+		t.Errorf("health: %d %s", status, body)
+	}
+	if status, body := call(t, "GET", url+"/swagger-ui", ""); status != 200 || !strings.Contains(body, "swagger") {
+		t.Errorf("swagger-ui: %d", status)
+	}
+}
+
+func TestRefusedStarts(t *testing.T) {
+	url, _ := serve(t)
+	taken := url[strings.LastIndex(url, ":")+1:]
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	corrupt := filepath.Join(dir, "corrupt.db")
+	for path, content := range map[string]string{file: "x", corrupt: strings.Repeat("no database ", 1000)} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ name, env, want string }{
+		{"a taken port", "PORT=" + taken, "port " + taken + " .* is taken"},
+		{"no port", "PORT=http", `PORT="http"`},
+		{"a folder that cannot be written", "DATA_DIR=" + filepath.Join(file, "data"), "DATA_DIR="},
+		{"a corrupt database", "STORAGE_URL=sqlite://" + corrupt, "corrupt.db"},
+		{"another storage", "STORAGE_URL=mysql://x", "STORAGE_URL="},
+		{"an unknown model", "MODEL=acme/x", "MODEL: .*acme/x"},
+		{"a model without its key", "MODEL=openai/x", "OPENAI_API_KEY"},
+		{"an unknown framing", "STREAM_FORMAT=x", "STREAM_FORMAT="},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := exec.Command(binary(t))
+			cmd.Env = append(os.Environ(), "PORT=0", "DATA_DIR="+t.TempDir(), "OPENAI_API_KEY=", "OPENAI_BASE_URL=", c.env)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			err := cmd.Run()
+			line := strings.TrimSuffix(stderr.String(), "\n")
+			if cmd.ProcessState.ExitCode() != 1 || strings.Contains(line, "\n") || !regexp.MustCompile(c.want).MatchString(line) {
+				t.Errorf("%v: %q", err, line)
+			}
+		})
+	}
+}
+
+// A SIGTERM lets what was begun come to its end.
+func TestDrain(t *testing.T) {
+	url, process := serve(t, "MODEL_DELAY=20")
+	type answer struct {
+		status int
+		body   string
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		r, _ := http.NewRequestWithContext(context.WithoutCancel(t.Context()), "POST", url+"/api/agents/myAgent/stream", strings.NewReader(`{"messages":"Tell me a story"}`))
+		r.Header.Set("Content-Type", "application/json")
+		w, err := http.DefaultClient.Do(r)
+		if err != nil {
+			answers <- answer{0, err.Error()}
+			return
+		}
+		defer w.Body.Close()
+		process.Process.Signal(syscall.SIGTERM)
+		body, _ := io.ReadAll(w.Body)
+		answers <- answer{w.StatusCode, string(body)}
+	}()
+	select {
+	case a := <-answers:
+		if a.status != 200 || !strings.Contains(a.body, `"type":"finish"`) || !strings.HasSuffix(a.body, "data: [DONE]\n\n") {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("no answer")
+	}
+	if err := process.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// What was acknowledged survives kill -9, and a repeat of what was not acknowledged is not stored twice.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	url, process := serve(t, "DATA_DIR="+dir)
+	for _, path := range []string{"/memory/t/save"} {
+		if status, body := call(t, "POST", url+"/api"+path, `{"messages": [{"role": "user", "content": "kept", "id": "m1"}]}`); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	status, body := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages": "What is 2+2?", "memory": {"thread": "t9", "resource": "ann"}}`)
+	if status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	_, executed := call(t, "POST", url+"/api/workflows/refundWorkflow/execute", `{"inputData": {"orderId": "A-17", "amount": 250}}`)
+	runID := regexp.MustCompile(`"runId":"([^"]+)"`).FindStringSubmatch(executed)[1]
+	call(t, "POST", url+"/api/vectors/upsert", `{"indexName": "kept", "vectors": [[1,0]], "ids": ["a"]}`)
+	process.Process.Kill()
+	process.Wait()
+
+	url, _ = serve(t, "DATA_DIR="+dir)
+	traceID := regexp.MustCompile(`"traceId":"([0-9a-f]{32})"`).FindStringSubmatch(body)[1]
+	for path, want := range map[string]string{
+		"/memory/t":                               `"total":1`,
+		"/memory/t9":                              `"total":2`,
+		"/observability/traces/" + traceID:        `"tool_call"`,
+		"/workflows/refundWorkflow/runs/" + runID: `"suspended"`,
+	} {
+		if status, body := call(t, "GET", url+"/api"+path, ""); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if status, body := call(t, "POST", url+"/api/vectors/query", `{"indexName": "kept", "queryVector": [1,0]}`); status != 200 || !strings.Contains(body, `"a"`) {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := call(t, "POST", url+"/api/workflows/refundWorkflow/resume-async?runId="+runID, `{"step": "approve", "resumeData": {"approved": true}}`); status != 200 || !strings.Contains(body, `"250.00 euros paid back"`) {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	dir := t.TempDir()
+	key := func(args ...string) string {
+		cmd := exec.Command(binary(t), append([]string{"key"}, args...)...)
+		cmd.Env = append(os.Environ(), "DATA_DIR="+dir)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("key %v: %v %s", args, err, out)
+		}
+		return string(out)
+	}
+	url, _ := serve(t, "DATA_DIR="+dir, "AUTH=on")
+	made := key("add", "-name", "ann", "-resource", "ann")
+	secret, id := strings.Fields(made)[0], regexp.MustCompile(`id (\w+)`).FindStringSubmatch(made)[1]
+	free := strings.Fields(key("add", "-name", "back end"))[0]
+	if list := key("list"); strings.Contains(list, secret) || !strings.Contains(list, id) {
+		t.Errorf("list: %s", list)
+	}
+	save := `{"messages": [{"role": "user", "content": "hi"}], "resourceId": "bob"}`
+	for _, c := range []struct {
+		name, method, path, body, secret string
+		status                           int
+	}{
+		{"nobody", "GET", "/agents", "", "", 401},
+		{"ann", "GET", "/agents", "", secret, 200},
+		{"the back end for bob", "POST", "/memory/bobs/save", save, free, 200},
+		{"ann reads bob's", "GET", "/memory/bobs", "", secret, 403},
+		{"ann says she is bob", "GET", "/memory/threads/bobs?resourceId=bob", "", secret, 403},
+		{"ann writes bob's", "POST", "/memory/bobs/save", save, secret, 403},
+		{"ann runs in bob's", "POST", "/agents/myAgent/generate", `{"messages":"hi","memory":{"thread":"bobs","resource":"bob"}}`, secret, 403},
+		{"ann deletes bob's", "DELETE", "/memory/bobs", "", secret, 403},
+	} {
+		if status, body := call(t, c.method, url+"/api"+c.path, c.body, "Authorization", "Bearer "+c.secret); status != c.status {
+			t.Errorf("%s: %d %s", c.name, status, body)
+		}
+	}
+	key("revoke", id)
+	if status, _ := call(t, "GET", url+"/api/agents", "", "Authorization", "Bearer "+secret); status != 401 {
+		t.Errorf("a revoked key: %d", status)
+	}
+}

@@ -1,0 +1,220 @@
+// Package local is the one-process server: every group of routes over embedded storage.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"mastralambda/shared/agentloop"
+	"mastralambda/shared/engine"
+	"mastralambda/shared/handlers/agents"
+	"mastralambda/shared/handlers/logs"
+	"mastralambda/shared/handlers/memory"
+	"mastralambda/shared/handlers/observability"
+	"mastralambda/shared/handlers/system"
+	"mastralambda/shared/handlers/tools"
+	"mastralambda/shared/handlers/vector"
+	"mastralambda/shared/handlers/voice"
+	"mastralambda/shared/handlers/workflows"
+	logstore "mastralambda/shared/logstore/local"
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/model"
+	"mastralambda/shared/model/offline"
+	"mastralambda/shared/runlog"
+	"mastralambda/shared/server"
+	"mastralambda/shared/storage/sqlite"
+	"mastralambda/shared/vectorstore/embedded"
+)
+
+// Options are what distinguishes one local process from another.
+type Options struct {
+	App       func(mastra.Backends) (*mastra.Mastra, error)
+	Getenv    func(string) string
+	Out       io.Writer       // the lines that say where it listens
+	Models    mastra.Models   // nil: those of the environment
+	Embedder  mastra.Embedder // nil: the offline one
+	Vectors   string          // the name of the vector store; "embedded" where empty
+	AnyOrigin bool            // any web page may call: for the twin only
+}
+
+// drainTime is how long a stop waits for requests and runs.
+const drainTime = 20 * time.Second
+
+// Tables are the route tables of all groups.
+func Tables() [][]server.Route {
+	return [][]server.Route{agents.Routes(), workflows.Routes(), tools.Routes(), memory.Routes(), observability.Routes(),
+		logs.Routes(), vector.Routes(), voice.Routes(), system.Routes()}
+}
+
+// Run serves until ctx ends, then drains. Everything that keeps it from starting is one line.
+func Run(ctx context.Context, o Options) (err error) {
+	c, err := readConfig(o.Getenv)
+	if err != nil {
+		return err
+	}
+	if o.Models == nil {
+		if o.Models, err = model.FromEnv(o.Getenv); err != nil {
+			return err
+		}
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.address())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("port %d of %s is taken: another process listens there, PORT chooses another one", c.port, c.host)
+	} else if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", c.address(), err)
+	}
+	defer listener.Close()
+	p, err := open(c, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	o.greet(c, listener, p.Mastra)
+	return p.serve(ctx, listener)
+}
+
+// Process is an application on open embedded backends.
+type Process struct {
+	Mastra     *mastra.Mastra
+	Handler    *server.Server
+	supervisor *runlog.Supervisor
+	engine     *engine.Engine
+	log        *logstore.Store
+	storage    *sqlite.Store
+	vectors    *embedded.Store
+}
+
+// Open opens the application without serving it: for tests that call handlers, or the Handler, directly.
+func Open(o Options) (*Process, error) {
+	c, err := readConfig(o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if o.Models == nil {
+		if o.Models, err = model.FromEnv(o.Getenv); err != nil {
+			return nil, err
+		}
+	}
+	return open(c, o)
+}
+
+func open(c config, o Options) (p *Process, err error) {
+	if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("DATA_DIR=%q cannot be written: %w", c.dataDir, err)
+	}
+	p = &Process{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	if p.log, err = logstore.Open(filepath.Join(c.dataDir, "logs"), c.logLevel, os.Stderr); err != nil {
+		return nil, err
+	}
+	if p.storage, err = sqlite.Open(c.sqlitePath); err != nil {
+		return nil, err
+	}
+	if p.vectors, err = embedded.Open(filepath.Join(c.dataDir, "vectors")); err != nil {
+		return nil, err
+	}
+	logger := slog.New(p.log)
+	p.supervisor = runlog.NewSupervisor(logger)
+	p.engine = engine.New(p.supervisor)
+	if o.Vectors == "" {
+		o.Vectors = "embedded"
+	}
+	if o.Embedder == nil {
+		o.Embedder = offline.Embedder{}
+	}
+	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
+		Vectors: []mastra.NamedVectorStore{{Name: o.Vectors, Type: "embedded", Store: p.vectors}},
+		Agents:  agentloop.New(p.supervisor), Engine: p.engine})
+	if err != nil {
+		return nil, fmt.Errorf("the application does not fit together: %w", err)
+	}
+	s := server.Server{Mastra: p.Mastra, Prefix: c.prefix, Version: "1", Origins: c.origins, LoopbackOnly: !c.auth, StreamFormat: c.streamFormat}
+	if o.AnyOrigin {
+		s.Origins, s.LoopbackOnly = []string{"*"}, false
+	}
+	if c.auth {
+		if s.Auth = p.Mastra.Auth; s.Auth == nil {
+			s.Auth = server.APIKeys{Store: p.storage}
+		}
+	}
+	p.Handler, err = server.New(s, Tables()...)
+	return p, err
+}
+
+// serve answers until ctx ends. Runs that another process left behind are taken over meanwhile.
+func (p *Process) serve(ctx context.Context, listener net.Listener) error {
+	recovering, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go p.engine.Recover(recovering, p.Mastra)
+	s := &http.Server{Handler: p.Handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(p.log, slog.LevelWarn)}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	p.Mastra.Logger.Info("draining")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	stop()
+	err := s.Shutdown(drain)
+	if drained := p.supervisor.Drain(drain); drained != nil {
+		err = errors.Join(err, fmt.Errorf("runs were cut off: %w", drained))
+	}
+	return err
+}
+
+// Close closes in the order of use: the log last, since the others write to it.
+func (p *Process) Close() error {
+	var errs []error
+	if p.vectors != nil {
+		errs = append(errs, p.vectors.Close())
+	}
+	if p.storage != nil {
+		errs = append(errs, p.storage.Close())
+	}
+	if p.log != nil {
+		errs = append(errs, p.log.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) greet(c config, listener net.Listener, m *mastra.Mastra) {
+	host := c.host
+	if loopback(host) {
+		host = "localhost"
+	}
+	url := fmt.Sprintf("http://%s:%d", host, listener.Addr().(*net.TCPAddr).Port)
+	fmt.Fprintf(o.Out, "Listening on %s%s (data in %s)\n", url, c.prefix, c.dataDir)
+	if len(m.AllAgents()) == 0 {
+		return
+	}
+	a := m.AllAgents()[0]
+	answers := "no model"
+	if lm, err := o.Models(a.Model); err == nil {
+		answers = lm.Info().Provider + "/" + lm.Info().ID
+		if lm.Info().Provider == "offline" {
+			answers += ": deterministic, no language model; MODEL=openai/… takes a real one"
+		}
+	}
+	fmt.Fprintf(o.Out, "%s answers with %s\nTry:  curl %s%s/agents/%s/generate -H 'Content-Type: application/json' -d '{\"messages\": \"What is 2+2?\"}'\n",
+		a.ID, answers, url, c.prefix, a.ID)
+	if c.auth {
+		fmt.Fprintln(o.Out, "API keys are required: make key NAME=… makes one")
+	}
+}

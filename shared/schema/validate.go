@@ -80,17 +80,17 @@ func collect(e *jsonschema.ValidationError, out []Issue) []Issue {
 }
 
 // likely is the one branch of a union whose type the value has, so that its failures say more than "Invalid input".
-func likely(e *jsonschema.ValidationError) (branch *jsonschema.ValidationError) {
+func likely(e *jsonschema.ValidationError) *jsonschema.ValidationError {
+	var branches []*jsonschema.ValidationError
 	for _, c := range e.Causes {
-		if wrongType(c, len(e.InstanceLocation)) {
-			continue
+		if !wrongType(c, len(e.InstanceLocation)) {
+			branches = append(branches, c)
 		}
-		if branch != nil {
-			return nil
-		}
-		branch = c
 	}
-	return branch
+	if len(branches) != 1 {
+		return nil
+	}
+	return branches[0]
 }
 
 func wrongType(e *jsonschema.ValidationError, depth int) bool {

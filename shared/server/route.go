@@ -3,14 +3,17 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 // Route is one row of a route table. JSON, Stream, Bytes and Upload make it, so that its types cannot disagree with its handler.
@@ -129,3 +132,22 @@ func newRoute[In any](pattern string, opts []Option) Route {
 
 // Params are the names of the path's variables, in order.
 func (r Route) Params() []string { return r.params }
+
+// Check compiles the route's schemas, which are otherwise made at its first request.
+func (r Route) Check() error {
+	in := r.input()
+	for _, s := range []*schema.Schema{in.params, in.body} {
+		if s == nil {
+			continue
+		}
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("%s %s: %w", r.Method, r.Path, err)
+		}
+	}
+	for _, f := range in.path {
+		if !slices.Contains(r.params, f.name) {
+			return fmt.Errorf("%s %s: the path has no %s", r.Method, r.Path, f.name)
+		}
+	}
+	return nil
+}

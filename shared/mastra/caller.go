@@ -4,10 +4,10 @@ import "context"
 
 // Principal is who calls: it, not the request, decides whose data a call touches.
 type Principal struct {
-	ID          string   // of the key or user
-	Tenant      string   // begins every storage key; "-" without one
-	Resource    string   // if set, the only resource whose threads and runs the caller sees; it wins over what a request says
-	Permissions []string // "agents:execute", "agents:*", "*"; nil allows all
+	ID          string   `json:"id"`                   // of the key or user
+	Tenant      string   `json:"tenant,omitempty"`     // begins every storage key; "-" without one
+	Resource    string   `json:"resource,omitempty"`   // if set, the only resource whose threads and runs the caller sees; it wins over what a request says
+	Permissions []string `json:"permissions,omitzero"` // "agents:execute", "agents:*", "*"; nil allows all, an empty list nothing
 }
 
 // Credentials are what a request shows of its caller.

@@ -1,6 +1,11 @@
 package mastra
 
-import "context"
+import (
+	"context"
+	"strconv"
+
+	"mastralambda/shared/schema"
+)
 
 // LogRecord is one line of the application's log.
 type LogRecord struct {
@@ -32,4 +37,14 @@ type LogPage struct {
 // LogReader reads the log back. What was logged before a call is visible to it.
 type LogReader interface {
 	Logs(ctx context.Context, q LogQuery) (*LogPage, error)
+}
+
+// Object is the record as it shows on the wire: time in Unix milliseconds, level, msg, then its fields.
+func (r LogRecord) Object() Object[JSON] {
+	text := func(s string) JSON { data, _ := schema.Marshal(s); return data } // a string always encodes
+	o := Object[JSON]{{"time", JSON(strconv.FormatInt(int64(r.Time), 10))}, {"level", text(r.Level)}, {"msg", text(r.Message)}}
+	if r.RunID != "" {
+		o = append(o, Member[JSON]{"runId", text(r.RunID)})
+	}
+	return append(o, r.Fields...)
 }

@@ -31,8 +31,8 @@ type Run struct {
 	WorkflowID  string         `json:"workflowName"`
 	ResourceID  string         `json:"resourceId,omitempty"`
 	Status      RunStatus      `json:"status"`
-	Input       JSON           `json:"input,omitempty"`
-	Result      JSON           `json:"result,omitempty"`
+	Input       JSON           `json:"input,omitzero"`
+	Result      JSON           `json:"result,omitzero"`
 	Error       *RunError      `json:"error,omitempty"`
 	Path        []string       `json:"stepExecutionPath"`
 	Suspended   [][]string     `json:"suspended,omitempty"` // the steps that wait, as paths
@@ -41,11 +41,13 @@ type Run struct {
 	Context     RequestContext `json:"requestContext,omitempty"` // kept across suspension
 	CreatedAt   Time           `json:"createdAt"`
 	UpdatedAt   Time           `json:"updatedAt"`
-	Graph       JSON           `json:"serializedStepGraph,omitempty"` // as it was when the run began
-	Fingerprint string         `json:"fingerprint,omitempty"`         // of the input: a second start with the same one joins
+	Graph       JSON           `json:"serializedStepGraph,omitzero"` // as it was when the run began
+	Fingerprint string         `json:"fingerprint,omitempty"`        // of the input: a second start with the same one joins
+	Tracing     TracingOptions `json:"tracing,omitzero"`             // of the part that runs now
+	Caller      *Principal     `json:"caller,omitempty"`             // who started or resumed it: whoever takes it over works in this name
 
 	// Kept beside the head.
-	Steps      Object[StepResult] `json:"-"` // in the order they first began
+	Steps      Object[StepResult] `json:"-"` // by StepKey, in the order they first began
 	Fence      int64              `json:"-"` // raised when the run gets another owner; a writer shows the one it holds
 	Owner      string             `json:"-"`
 	LeaseUntil Time               `json:"-"`
@@ -54,15 +56,21 @@ type Run struct {
 // StepResult is the state of one step. Times are Unix milliseconds, 0 where not reached.
 type StepResult struct {
 	Status         RunStatus `json:"status"`
-	Payload        JSON      `json:"payload,omitempty"`
-	Output         JSON      `json:"output,omitempty"`
+	Payload        JSON      `json:"payload,omitzero"`
+	Output         JSON      `json:"output,omitzero"`
 	Error          *RunError `json:"error,omitempty"`
-	SuspendPayload JSON      `json:"suspendPayload,omitempty"`
-	ResumePayload  JSON      `json:"resumePayload,omitempty"`
+	SuspendPayload JSON      `json:"suspendPayload,omitzero"`
+	ResumePayload  JSON      `json:"resumePayload,omitzero"`
 	StartedAt      int64     `json:"startedAt,omitzero"`
 	EndedAt        int64     `json:"endedAt,omitzero"`
 	SuspendedAt    int64     `json:"suspendedAt,omitzero"`
 	ResumedAt      int64     `json:"resumedAt,omitzero"`
+	Metadata       *StepMeta `json:"metadata,omitempty"`
+}
+
+// StepMeta is what a loop tells of its step.
+type StepMeta struct {
+	Iterations int `json:"iterationCount"` // begun so far
 }
 
 // RunUpdate is one conditional write to a run.
@@ -88,8 +96,8 @@ type Claim struct {
 	Status      RunStatus `json:"status"` // running; success: answered from State; failed: a repeat goes on from State
 	Owner       string    `json:"owner"`  // the process that works on it
 	LeaseUntil  Time      `json:"leaseUntil"`
-	State       JSON      `json:"state,omitempty"` // what is done so far, or the answer
-	ExpiresAt   Time      `json:"expiresAt"`       // not seen after it
+	State       JSON      `json:"state,omitzero"` // what is done so far, or the answer
+	ExpiresAt   Time      `json:"expiresAt"`      // not seen after it
 }
 
 // ClaimUpdate writes or deletes a claim.

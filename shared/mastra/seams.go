@@ -36,6 +36,11 @@ func (g *Graph) check() error {
 					return fmt.Errorf("workflow %s, step %s: %w", g.ID, s.ID, err)
 				}
 			}
+			if s.Workflow != nil {
+				if err := s.Workflow.check(); err != nil {
+					return fmt.Errorf("workflow %s: %w", g.ID, err)
+				}
+			}
 			if err := fits(prev, s.In.Type(), ""); err != nil {
 				return fmt.Errorf("workflow %s: the output of %s does not fit step %s: %w", g.ID, from, s.ID, err)
 			}

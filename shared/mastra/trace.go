@@ -7,6 +7,7 @@ const (
 	SpanAgentRun        = "agent_run"
 	SpanModelGeneration = "model_generation"
 	SpanModelStep       = "model_step"
+	SpanModelInference  = "model_inference" // the model alone, without the tools of its step
 	SpanToolCall        = "tool_call"
 	SpanMemory          = "memory_operation"
 	SpanWorkflowRun     = "workflow_run"
@@ -29,12 +30,12 @@ type Span struct {
 	RunID      string   `json:"runId,omitempty"`
 	ThreadID   string   `json:"threadId,omitempty"`
 	ResourceID string   `json:"resourceId,omitempty"`
-	Attributes JSON     `json:"attributes,omitempty"`
-	Metadata   JSON     `json:"metadata,omitempty"`
+	Attributes JSON     `json:"attributes,omitzero"`
+	Metadata   JSON     `json:"metadata,omitzero"`
 	Tags       []string `json:"tags,omitempty"`
-	Input      JSON     `json:"input,omitempty"`
-	Output     JSON     `json:"output,omitempty"`
-	Error      JSON     `json:"error,omitempty"` // {message, name}
+	Input      JSON     `json:"input,omitzero"`
+	Output     JSON     `json:"output,omitzero"`
+	Error      JSON     `json:"error,omitzero"` // {message, name}
 }
 
 // Status is "error", "success" or "running".
@@ -54,7 +55,7 @@ type TracingOptions struct {
 	ParentSpanID string   `json:"parentSpanId,omitempty" pattern:"^[0-9a-f]{16}$"`
 	RootSpanName string   `json:"rootSpanName,omitempty" maxLength:"256"`
 	Tags         []string `json:"tags,omitempty" maxItems:"64"`
-	Metadata     JSON     `json:"metadata,omitempty"`
+	Metadata     JSON     `json:"metadata,omitzero"`
 	HideInput    bool     `json:"hideInput,omitzero"`
 	HideOutput   bool     `json:"hideOutput,omitzero"`
 }
@@ -81,7 +82,7 @@ type Score struct {
 	Score      float64 `json:"score"`
 	Reason     string  `json:"reason,omitempty"`
 	Source     string  `json:"scoreSource,omitempty"`
-	Metadata   JSON    `json:"metadata,omitempty"`
+	Metadata   JSON    `json:"metadata,omitzero"`
 	CreatedAt  Time    `json:"timestamp"`
 }
 
@@ -93,8 +94,8 @@ type Feedback struct {
 	TraceID   string `json:"traceId,omitempty"`
 	SpanID    string `json:"spanId,omitempty"`
 	UserID    string `json:"userId,omitempty"`
-	Value     JSON   `json:"value,omitempty"`
+	Value     JSON   `json:"value,omitzero"`
 	Comment   string `json:"comment,omitempty"`
-	Metadata  JSON   `json:"metadata,omitempty"`
+	Metadata  JSON   `json:"metadata,omitzero"`
 	CreatedAt Time   `json:"timestamp"`
 }

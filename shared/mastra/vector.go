@@ -46,7 +46,7 @@ type VectorQuery struct {
 type Match struct {
 	ID       string    `json:"id"`
 	Score    float64   `json:"score"`
-	Metadata JSON      `json:"metadata,omitempty"`
+	Metadata JSON      `json:"metadata"`
 	Vector   []float32 `json:"vector,omitempty"`
 }
 

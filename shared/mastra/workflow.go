@@ -216,6 +216,8 @@ type WorkflowEngine interface {
 	Stream(ctx context.Context, m *Mastra, w Workflow, c WorkflowCall) (iter.Seq2[Chunk, error], error)
 	// Resume goes on to the end or the next suspension. One of two resumes at once wins, the other is a CodeConflict.
 	Resume(ctx context.Context, m *Mastra, w Workflow, c WorkflowResume) (*Run, error)
+	// ResumeBackground resumes and returns once that is durable.
+	ResumeBackground(ctx context.Context, m *Mastra, w Workflow, c WorkflowResume) (*Run, error)
 	ResumeStream(ctx context.Context, m *Mastra, w Workflow, c WorkflowResume) (iter.Seq2[Chunk, error], error)
 	// Cancel ends a run; one that has ended is a CodeConflict.
 	Cancel(ctx context.Context, m *Mastra, w Workflow, runID string) error

@@ -18,9 +18,9 @@ import (
 
 // Config says where and as whom. An empty BaseURL is OpenAI's; an empty APIKey is for endpoints without one.
 type Config struct {
-	BaseURL    string
-	APIKey     string
-	HTTPClient *http.Client // http.DefaultClient's transport where nil
+	BaseURL   string
+	APIKey    string
+	Transport http.RoundTripper // http.DefaultTransport where nil
 }
 
 // Model is one model of an endpoint. It is safe for concurrent use.
@@ -38,11 +38,12 @@ func New(id string, c Config) *Model {
 	if c.BaseURL != "" {
 		config.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	}
-	base := http.DefaultTransport
-	if c.HTTPClient != nil && c.HTTPClient.Transport != nil {
-		base = c.HTTPClient.Transport
+	base := c.Transport
+	if base == nil {
+		base = http.DefaultTransport
 	}
 	config.HTTPClient = &http.Client{Transport: retrying{base}}
+	config.EmptyMessagesLimit = 1 << 20 // comments that keep the connection alive count too
 	return &Model{id: id, client: api.NewClientWithConfig(config)}
 }
 

@@ -18,6 +18,14 @@ func withRetries(ctx context.Context, n int) context.Context {
 // retrying sends a request again that was refused before an answer began.
 type retrying struct{ base http.RoundTripper }
 
+// maxBody bounds what is read of one answer, framing and all.
+const maxBody = 4 * maxAnswer
+
+type bounded struct {
+	io.Reader
+	io.Closer
+}
+
 // longestWait is how long a Retry-After is obeyed: who waits longer is better told.
 const longestWait = 20 * time.Second
 
@@ -25,6 +33,9 @@ func (t retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 	retries, _ := r.Context().Value(retriesKey{}).(int)
 	for attempt := 0; ; attempt++ {
 		response, err := t.base.RoundTrip(r)
+		if err == nil {
+			response.Body = bounded{io.LimitReader(response.Body, maxBody), response.Body}
+		}
 		if attempt >= retries || r.GetBody == nil || err == nil && response.StatusCode != http.StatusTooManyRequests && response.StatusCode < 500 {
 			return response, err
 		}

@@ -1,0 +1,106 @@
+package agentloop_test
+
+import (
+	"context"
+	"iter"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+// nothing is a storage that keeps nothing.
+type nothing struct{ mastra.Storage }
+
+func (nothing) Commit(context.Context, *mastra.Batch) error { return nil }
+func (nothing) Recall(context.Context, string, int) (*mastra.Thread, []mastra.Message, error) {
+	return nil, nil, nil
+}
+
+// fixed is a model that always answers the same.
+type fixed []mastra.ModelPart
+
+func (fixed) Info() mastra.ModelInfo {
+	return mastra.ModelInfo{Provider: "test", ID: "fixed", Version: "v2"}
+}
+
+func (f fixed) Stream(context.Context, *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
+	return func(yield func(mastra.ModelPart, error) bool) {
+		for _, p := range f {
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+func BenchmarkGenerate(b *testing.B) {
+	turns := func(w *world) func(*testing.PB) {
+		var n atomic.Int64
+		return func(pb *testing.PB) {
+			for pb.Next() {
+				id := strconv.FormatInt(n.Add(1), 10)
+				r, err := w.generate(context.Background(), "echo-agent", mastra.AgentCall{Messages: mastra.UserMessage("What is 2+2?"), ThreadID: "t" + id, ResourceID: "u"})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := schema.Marshal(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	b.Run("no storage", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(turns(newWorldOn(b, nothing{}, &reference{id: "mock-echo"}, echoAgent())))
+	})
+	b.Run("sqlite", func(b *testing.B) {
+		w := newWorld(b, &reference{id: "mock-echo"}, echoAgent())
+		b.ReportAllocs()
+		b.SetParallelism(8)
+		b.RunParallel(turns(w))
+	})
+	b.Run("sqlite, claimed", func(b *testing.B) {
+		w := newWorld(b, &reference{id: "mock-echo"}, echoAgent())
+		b.ReportAllocs()
+		b.SetParallelism(8)
+		var n atomic.Int64
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				id := strconv.FormatInt(n.Add(1), 10)
+				r := &mastra.Request{Fingerprint: id}
+				ctx := mastra.WithRequest(context.Background(), r)
+				if _, err := w.generate(ctx, "echo-agent", mastra.AgentCall{Messages: mastra.UserMessage("What is 2+2?"), ThreadID: "t" + id, ResourceID: "u"}); err != nil {
+					b.Fatal(err)
+				}
+				r.End(true)
+			}
+		})
+	})
+}
+
+func BenchmarkStream(b *testing.B) {
+	model := fixed{{Type: mastra.ModelTextStart, ID: "t"}}
+	for range 80 {
+		model = append(model, mastra.ModelPart{Type: mastra.ModelTextDelta, ID: "t", Text: "word "})
+	}
+	model = append(model, mastra.ModelPart{Type: mastra.ModelTextEnd, ID: "t"}, mastra.ModelPart{Type: mastra.ModelFinish, Finish: mastra.FinishStop})
+	w := newWorldOn(b, nothing{}, model, echoAgent())
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			a, _ := w.Agent("echo-agent")
+			chunks, err := w.runner.Stream(context.Background(), w.Mastra, a, mastra.AgentCall{Messages: mastra.UserMessage("Tell me a story")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for c := range chunks {
+				if _, err := c.Encode(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
+}

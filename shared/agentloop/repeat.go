@@ -1,0 +1,229 @@
+package agentloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mastralambda/shared/mastra"
+)
+
+// claimed says whether the run's request is one that a repeat must find, and the key of its claim. Without an explicit
+// key there is nothing to protect where no tool runs and no message is kept.
+func (x *run) claimed(ctx context.Context) (r *mastra.Request, key string, explicit bool) {
+	r = mastra.RequestOf(ctx)
+	switch {
+	case r == nil, mastra.SpanOf(ctx).TraceID != "", x.m.Storage == nil: // of a run within another one, only the outer counts
+		return nil, "", false
+	case r.IdempotencyKey != "":
+		caller := ""
+		if p := mastra.Caller(ctx); p != nil {
+			caller = p.ID
+		}
+		return r, "key:" + caller + ":" + r.IdempotencyKey, true
+	case r.Fingerprint == "", len(x.tools) == 0 && !x.stores():
+		return nil, "", false
+	}
+	return r, "auto:" + r.Fingerprint, false
+}
+
+// admit recalls and commits what must be durable before the model is called. Where the request is a repeat, the run goes
+// on from what the first one left, or the entry of that one comes back to be waited for.
+func (x *run) admit(ctx context.Context) (other *entry, err error) {
+	request, key, explicit := x.claimed(ctx)
+	if request != nil {
+		x.entry, other, err = x.r.claims.enter(ctx, x.m, request, key, explicit)
+		if err != nil {
+			return nil, err
+		}
+		if other != nil {
+			request.OnEnd(other.leave)
+			return other, nil
+		}
+	}
+	if x.entry == nil {
+		if err := x.recall(); err != nil {
+			return nil, err
+		}
+		b := &mastra.Batch{}
+		x.opening(b)
+		if len(b.Threads)+len(b.Messages) == 0 {
+			return nil, nil
+		}
+		return nil, x.commit(x.ctx, b)
+	}
+	if err := x.take(); err != nil {
+		x.entry.discard()
+		x.entry = nil
+		return nil, err
+	}
+	request.OnEnd(x.entry.leave)
+	return nil, nil
+}
+
+// take takes the claim, from whoever left it. The first of all commits holds it beside the user's messages.
+func (x *run) take() error {
+	e, anew := x.entry, x.state
+	var found *mastra.Claim // one that nobody works on
+	if e.held {
+		found = &e.claim // our own, of a request that was answered
+	}
+	for first := true; ; {
+		if err := x.recall(); err != nil {
+			return err
+		}
+		if x.closed {
+			e.took(*found)
+			return nil
+		}
+		b := &mastra.Batch{}
+		if first {
+			x.opening(b)
+		}
+		state, err := x.encode()
+		if err != nil {
+			return err
+		}
+		u := mastra.ClaimUpdate{Claim: e.next(x, mastra.StatusRunning, state), Create: found == nil}
+		if found != nil && found.Owner != e.of.owner {
+			u.From = found.Owner
+		}
+		b.Claims = []mastra.ClaimUpdate{u}
+		err = x.m.Storage.Commit(x.ctx, b)
+		var claimed *mastra.ClaimedError
+		switch {
+		case err == nil:
+			e.took(u.Claim)
+			return nil
+		case errors.As(err, &claimed):
+			found = &claimed.Existing
+		case found != nil && mastra.CodeOf(err) == mastra.CodeConflict: // it expired, or somebody was faster
+			now, failed := x.m.Storage.Claim(x.ctx, e.claim.Key)
+			if failed != nil {
+				return failed
+			}
+			if now != nil && now.Owner == found.Owner && now.LeaseUntil == found.LeaseUntil {
+				return err // the conflict is not about the claim
+			}
+			found = now
+		default:
+			return err
+		}
+		if found, err = x.settled(found); err != nil {
+			return err
+		}
+		first = found == nil || !x.adopt(found)
+		if first {
+			x.state, x.closed = anew, false
+		}
+	}
+}
+
+// settled waits until nobody works on a claim any more, and refuses it to another request. nil is none at all.
+func (x *run) settled(c *mastra.Claim) (*mastra.Claim, error) {
+	for {
+		switch {
+		case c == nil:
+			return nil, nil
+		case c.Fingerprint != x.entry.print:
+			return nil, reused()
+		case c.Status != mastra.StatusRunning, c.LeaseUntil <= x.now():
+			return c, nil
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-x.ctx.Done():
+			return nil, failure(x.ctx, x.ctx.Err())
+		case <-x.entry.client.Done():
+			return nil, x.entry.client.Err()
+		}
+		var err error
+		if c, err = x.m.Storage.Claim(x.ctx, x.entry.claim.Key); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func reused() error {
+	return mastra.Errorf(mastra.CodeConflict, "The Idempotency-Key was used for another request")
+}
+
+// adopt goes on from what a claim holds. A state that cannot be read is none: the run begins anew.
+func (x *run) adopt(c *mastra.Claim) bool {
+	s, err := decodeState(c.State)
+	if err != nil {
+		x.m.Logger.WarnContext(x.ctx, "a request is begun anew", "runId", c.RunID, "error", err)
+		return false
+	}
+	x.state, x.closed = *s, c.Status == mastra.StatusSuccess
+	x.task.Rename(x.RunID)
+	return true
+}
+
+// next is the claim as it is to be stored.
+func (e *entry) next(x *run, status mastra.RunStatus, state mastra.JSON) mastra.Claim {
+	now := x.m.Now()
+	c := e.claim
+	c.RunID, c.Status, c.State, c.Owner = x.RunID, status, state, e.of.owner
+	c.LeaseUntil, c.ExpiresAt = mastra.TimeOf(now.Add(lease)), mastra.TimeOf(now.Add(keepAuto))
+	if e.explicit {
+		c.ExpiresAt = mastra.TimeOf(now.Add(keepExplicit))
+	}
+	return c
+}
+
+// took notes that the claim is stored.
+func (e *entry) took(c mastra.Claim) {
+	e.write.Lock()
+	e.claim = c
+	e.write.Unlock()
+	e.of.mu.Lock()
+	e.held = true
+	e.of.mu.Unlock()
+}
+
+// checkpoint makes durable what the steps so far have done.
+func (e *entry) checkpoint(x *run) error {
+	return e.store(context.WithoutCancel(x.ctx), x, &mastra.Batch{}, mastra.StatusRunning)
+}
+
+// settle commits the outcome with all that b holds.
+func (e *entry) settle(ctx context.Context, x *run, b *mastra.Batch, failed error) error {
+	if failed == nil {
+		return e.store(ctx, x, b, mastra.StatusSuccess)
+	}
+	whole := x.Steps // a step that was broken off is done again
+	if n := len(whole); n > 0 && !whole[n-1].complete() {
+		x.Steps = whole[:n-1]
+	}
+	err := e.store(ctx, x, b, mastra.StatusFailed)
+	x.Steps = whole
+	return err
+}
+
+// complete says that the model finished the step and that its calls have outcomes.
+func (s *step) complete() bool {
+	for _, c := range s.calls() {
+		if !c.done() {
+			return false
+		}
+	}
+	return s.Finish != ""
+}
+
+func (e *entry) store(ctx context.Context, x *run, b *mastra.Batch, status mastra.RunStatus) error {
+	state, err := x.encode()
+	if err != nil {
+		return err
+	}
+	e.write.Lock()
+	defer e.write.Unlock()
+	c := e.next(x, status, state)
+	b.Claims = []mastra.ClaimUpdate{{Claim: c}}
+	if err := e.m.Storage.Commit(ctx, b); err != nil {
+		return fmt.Errorf("the claim of run %s: %w", x.RunID, err)
+	}
+	e.claim = c
+	return nil
+}

@@ -1,0 +1,356 @@
+package agentloop
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
+)
+
+// run is one run of an agent. Its state is what a repeat needs to go on.
+type run struct {
+	state
+	r     *Runner
+	task  *runlog.Task
+	ctx   context.Context // of the run: with the Mastra, without the request
+	m     *mastra.Mastra
+	agent *mastra.Agent
+	call  mastra.AgentCall
+	model mastra.LanguageModel
+	info  mastra.ModelInfo
+
+	tools      []*mastra.Tool // those offered
+	resourceID string
+	threadID   string // "" where nothing is remembered
+	thread     *mastra.Thread
+	remembered []mastra.Message
+	window     int // how many it may be
+	context    intake
+	in         intake
+	known      []string // ids of input messages that the thread holds already
+	prompt     []mastra.PromptMessage
+	asked      int // how much of the prompt came before the first step
+
+	log        *runlog.Log // nil where nobody reads chunks
+	lastFinish *mastra.Finish
+	lastStep   int
+
+	entry  *entry // nil where a repeat of the request finds nothing
+	closed bool   // the state came with a whole answer
+
+	trace  trace
+	answer mastra.Message // the assistant's
+	result *mastra.AgentResult
+}
+
+func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall, model mastra.LanguageModel) *run {
+	ctx := mastra.NewContext(task.Context(), m)
+	if mastra.RequestOf(ctx) != nil { // what runs within is not the request itself
+		ctx = mastra.WithRequest(ctx, nil)
+	}
+	x := &run{r: r, task: task, ctx: ctx, m: m, agent: a, call: c, model: model, info: model.Info()}
+	x.resourceID = mastra.Resource(ctx, c.ResourceID)
+	if a.Memory != nil {
+		x.threadID = c.ThreadID
+	}
+	x.Version, x.MessageID, x.SpanID, x.StartedAt = stateVersion, mastra.NewID(), mastra.NewSpanID(), x.now()
+	above := mastra.SpanOf(ctx)
+	switch {
+	case above.TraceID != "":
+		x.TraceID, x.ParentID = above.TraceID, above.SpanID
+	case c.Tracing.TraceID != "":
+		x.TraceID, x.ParentID = c.Tracing.TraceID, c.Tracing.ParentSpanID
+	default:
+		x.TraceID = mastra.NewTraceID()
+	}
+	return x
+}
+
+func (x *run) now() mastra.Time { return mastra.TimeOf(x.m.Now()) }
+
+// ms is now in Unix milliseconds.
+func (x *run) ms() int64 { return x.m.Now().UnixMilli() }
+
+// offerTools lists the tools that the model is told of.
+func (x *run) offerTools() error {
+	if len(x.agent.Tools) == 0 {
+		return nil
+	}
+	x.tools = make([]*mastra.Tool, 0, len(x.agent.Tools))
+	for _, c := range x.agent.Tools {
+		t := c.Tool()
+		if x.call.ActiveTools == nil || slices.Contains(x.call.ActiveTools, t.Name()) {
+			x.tools = append(x.tools, t)
+		}
+	}
+	if name := x.call.ToolChoice.Tool; name != "" && x.tool(name) == nil {
+		return mastra.Invalid("toolChoice.toolName", "The agent has no such tool")
+	}
+	return nil
+}
+
+func (x *run) tool(name string) *mastra.Tool {
+	for _, t := range x.tools {
+		if t.Name() == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (x *run) remembers() bool { return x.threadID != "" }
+func (x *run) stores() bool    { return x.threadID != "" && !x.call.ReadOnly }
+
+// resourceOfMessages is whose the run's messages are; they are nobody's where they are not kept.
+func (x *run) resourceOfMessages() string {
+	if x.threadID == "" {
+		return ""
+	}
+	return x.resourceID
+}
+
+// recall reads what the run begins with, and takes in the caller's messages.
+func (x *run) recall() error {
+	x.thread, x.remembered = nil, nil
+	if x.remembers() {
+		if x.m.Storage == nil {
+			return mastra.Errorf(mastra.CodeUnavailable, "No storage is configured")
+		}
+		if x.resourceID == "" {
+			return mastra.Errorf(mastra.CodeInvalid, "A resource ID is required when using memory. Provide memory.resource in the request body, or call with a key that is bound to one.")
+		}
+		last := x.agent.Memory.LastMessages
+		if x.call.LastMessages != nil {
+			last = *x.call.LastMessages
+		}
+		last = max(0, last)
+		x.window = last
+		own := 0 // messages of this very request that are stored already
+		if len(x.Inputs) > 0 {
+			own = len(x.Inputs) + 1
+		}
+		began := x.now()
+		var err error
+		x.thread, x.remembered, err = x.m.Storage.Recall(x.ctx, x.threadID, last+own)
+		if err != nil {
+			return fmt.Errorf("recall thread %s: %w", x.threadID, err)
+		}
+		if x.thread != nil && x.thread.ResourceID != x.resourceID {
+			return mastra.Errorf(mastra.CodeForbidden, "Access denied: thread belongs to a different resource")
+		}
+		x.trace.recalled = [2]mastra.Time{began, x.now()}
+	}
+	return x.takeIn()
+}
+
+func (x *run) takeIn() (err error) {
+	at := x.now()
+	if n := len(x.Inputs); n > 0 { // a repeat: what came first keeps its ids and times
+		at = x.Inputs[0].At
+		ours := func(m mastra.Message) bool {
+			return m.ID == x.MessageID || slices.ContainsFunc(x.Inputs, func(s stamp) bool { return s.ID == m.ID })
+		}
+		if i := slices.IndexFunc(x.remembered, ours); i >= 0 {
+			x.remembered = x.remembered[:i]
+		}
+		if extra := len(x.remembered) - x.window; extra > 0 {
+			x.remembered = x.remembered[extra:]
+		}
+	}
+	if n := len(x.remembered); n > 0 {
+		at = max(at, x.remembered[n-1].CreatedAt+1)
+	}
+	if x.context, err = take(x.call.Context, at); err != nil {
+		return err
+	}
+	if x.in, err = take(x.call.Messages, at); err != nil {
+		return err
+	}
+	stamped := len(x.Inputs) == len(x.in.stored) && len(x.Inputs) > 0
+	x.known = nil
+	for i := range x.in.stored {
+		m := &x.in.stored[i]
+		m.ThreadID, m.ResourceID = x.threadID, x.resourceOfMessages()
+		if stamped {
+			m.ID, m.CreatedAt = x.Inputs[i].ID, x.Inputs[i].At
+			continue
+		}
+		// A client that sends its whole conversation, with ids, repeats what the thread holds.
+		if j := slices.IndexFunc(x.remembered, func(o mastra.Message) bool { return o.ID == m.ID }); j >= 0 {
+			x.known = append(x.known, m.ID)
+			x.remembered = slices.Delete(x.remembered, j, j+1)
+		}
+	}
+	if !stamped {
+		x.Inputs = make([]stamp, len(x.in.stored))
+		for i, m := range x.in.stored {
+			x.Inputs[i] = stamp{m.ID, m.CreatedAt}
+		}
+	}
+	return nil
+}
+
+// opening is what is committed before the model is called: the user's messages, in a thread that is made if need be.
+func (x *run) opening(b *mastra.Batch) {
+	if !x.stores() {
+		return
+	}
+	switch {
+	case x.thread == nil:
+		b.Threads = []mastra.Thread{{ID: x.threadID, ResourceID: x.resourceID, Title: x.call.ThreadTitle, Metadata: x.call.ThreadMetadata,
+			CreatedAt: x.StartedAt, UpdatedAt: x.StartedAt}}
+	case x.call.ThreadTitle != "" && x.call.ThreadTitle != x.thread.Title, len(x.call.ThreadMetadata) > 0:
+		t := *x.thread
+		if x.call.ThreadTitle != "" {
+			t.Title = x.call.ThreadTitle
+		}
+		if len(x.call.ThreadMetadata) > 0 {
+			t.Metadata = x.call.ThreadMetadata
+		}
+		t.UpdatedAt = x.StartedAt
+		b.Threads = []mastra.Thread{t}
+	}
+	b.Messages = x.in.stored
+	if len(x.known) > 0 {
+		b.Messages = slices.DeleteFunc(slices.Clone(x.in.stored), func(m mastra.Message) bool { return slices.Contains(x.known, m.ID) })
+	}
+}
+
+// ready puts the prompt together.
+func (x *run) ready() {
+	instructions := x.agent.Instructions
+	if x.call.Instructions != "" {
+		instructions = x.call.Instructions
+	}
+	x.prompt = make([]mastra.PromptMessage, 0, 4+len(x.remembered)+len(x.context.prompt)+len(x.in.prompt))
+	for _, s := range []string{instructions, x.call.System} {
+		if s != "" {
+			x.prompt = append(x.prompt, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}})
+		}
+	}
+	x.prompt = append(append(x.prompt, x.context.system...), x.in.system...)
+	x.prompt = recalled(x.prompt, x.remembered)
+	x.prompt = append(append(x.prompt, x.context.prompt...), x.in.prompt...)
+	x.asked = len(x.prompt)
+	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
+	for i := range x.Steps {
+		x.prompt = appendStep(x.prompt, &x.Steps[i])
+	}
+}
+
+// perform carries the run out: its steps, then what is kept of them, and then its answer.
+func (x *run) perform(context.Context) (err error) {
+	defer func() {
+		if x.entry != nil {
+			x.entry.end(x.result, err)
+		}
+	}()
+	defer func() { // a fault of our own must not leave readers without an end
+		if p := recover(); p != nil {
+			x.emitError(fmt.Errorf("panic: %v", p))
+			panic(p)
+		}
+	}()
+	x.emitStart()
+	for i := range x.Steps {
+		x.emitAgain(i)
+	}
+	if x.closed {
+		return x.conclude(nil)
+	}
+	err = runlog.Safely(x.steps)
+	var p *runlog.PanicError
+	if errors.As(err, &p) {
+		x.m.Logger.ErrorContext(x.ctx, "the model panicked", "runId", x.RunID, "agent", x.agent.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	}
+	if err != nil {
+		err = failure(x.ctx, err)
+	}
+	return x.conclude(err)
+}
+
+func (x *run) maxSteps() int {
+	switch {
+	case x.call.MaxSteps > 0:
+		return x.call.MaxSteps
+	case x.agent.MaxSteps > 0:
+		return x.agent.MaxSteps
+	}
+	return DefaultMaxSteps
+}
+
+// steps asks the model until it has nothing more to ask of its tools.
+func (x *run) steps() error {
+	limit := x.maxSteps()
+	for n := len(x.Steps); n < limit && (n == 0 || x.Steps[n-1].continued()); n++ {
+		x.Steps = append(x.Steps, step{StartedAt: x.ms()})
+		if err := x.step(n, n+1 < limit); err != nil {
+			return err
+		}
+		if n+1 < limit && x.Steps[n].continued() && x.entry != nil {
+			if err := x.entry.checkpoint(x); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// conclude commits what came of the run, all at once, and answers. failed is why it came to nothing.
+func (x *run) conclude(failed error) error {
+	x.makeAnswer()
+	if !x.closed {
+		if err := x.keep(failed); err != nil {
+			x.m.Logger.ErrorContext(x.ctx, "the outcome of a run was not stored", "runId", x.RunID, "agent", x.agent.ID, "failed", failed, "error", err)
+			failed = cmp.Or(failed, err)
+		}
+	}
+	if x.log != nil {
+		x.emitEnd(failed)
+	} else if failed == nil {
+		x.result = x.makeResult()
+	}
+	return failed
+}
+
+// commit commits where there is a storage: a test of an agent may do without.
+func (x *run) commit(ctx context.Context, b *mastra.Batch) error {
+	if x.m.Storage == nil {
+		return nil
+	}
+	return x.m.Storage.Commit(ctx, b)
+}
+
+// makeAnswer makes the assistant's message of what the steps wrote. Its time is behind that of what it answers.
+func (x *run) makeAnswer() {
+	for i := range x.Steps {
+		if len(x.Steps[i].Pieces) == 0 {
+			continue
+		}
+		at := mastra.Time(x.Steps[i].Pieces[0].At)
+		if n := len(x.Inputs); n > 0 {
+			at = max(at, x.Inputs[n-1].At+1)
+		}
+		x.answer = mastra.Message{ID: x.MessageID, Role: "assistant", CreatedAt: at, ThreadID: x.threadID, ResourceID: x.resourceOfMessages()}
+		x.answer.Content = x.appendStored(make([]byte, 0, 512))
+		return
+	}
+}
+
+// keep commits the answer, the trace and the claim. The commit does not end with the run's context: what was done is kept.
+func (x *run) keep(failed error) error {
+	b := &mastra.Batch{}
+	if x.stores() && x.answer.ID != "" {
+		b.Messages = []mastra.Message{x.answer}
+	}
+	b.Spans = x.traced(failed)
+	ctx := context.WithoutCancel(x.ctx)
+	if x.entry == nil {
+		return x.commit(ctx, b)
+	}
+	return x.entry.settle(ctx, x, b, failed)
+}

@@ -1,0 +1,144 @@
+package agentloop
+
+import (
+	"fmt"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+// stateVersion is raised when an old state can no longer be read.
+const stateVersion = 1
+
+// state is what a run has done so far: with the request it began with, enough to go on or to answer again.
+// It is a claim's State, so its keys are short.
+type state struct {
+	Version   int         `json:"v"`
+	RunID     string      `json:"r"`
+	MessageID string      `json:"m"` // of the assistant's message
+	TraceID   string      `json:"t"`
+	ParentID  string      `json:"tp,omitempty"`
+	SpanID    string      `json:"s"` // of the root span
+	StartedAt mastra.Time `json:"at"`
+	Inputs    []stamp     `json:"i,omitempty"` // the messages of the request
+	Steps     []step      `json:"n,omitempty"`
+}
+
+// stamp is what a message got when it came.
+type stamp struct {
+	ID string      `json:"i"`
+	At mastra.Time `json:"t"`
+}
+
+// step is one call of the model and what its tools answered.
+type step struct {
+	StartedAt  int64               `json:"b"` // Unix milliseconds
+	Pieces     []piece             `json:"p,omitempty"`
+	Finish     mastra.FinishReason `json:"f,omitempty"`
+	Usage      mastra.Usage        `json:"u"`
+	ResponseID string              `json:"i,omitempty"`
+	Timestamp  mastra.Time         `json:"d,omitempty"` // of the response
+	ModelID    string              `json:"m,omitempty"`
+}
+
+// piece is one thing that the model wrote: a text, its reasoning or a tool call.
+type piece struct {
+	Kind string `json:"k,omitempty"` // text, reasoning, call
+	ID   string `json:"i,omitempty"` // of the block
+	Text string `json:"t,omitempty"`
+	At   int64  `json:"a"`
+	Call *call  `json:"c,omitempty"`
+}
+
+const (
+	text      = ""
+	reasoning = "r"
+	called    = "c"
+)
+
+// call is a tool call and its outcome: Result, or the error that the model was told.
+type call struct {
+	ID     string           `json:"i"`
+	Name   string           `json:"n"`
+	Args   mastra.JSON      `json:"a,omitzero"` // nil where the model wrote no JSON
+	Result mastra.JSON      `json:"r,omitzero"`
+	Error  *mastra.RunError `json:"e,omitempty"`
+	EndAt  int64            `json:"t,omitzero"`
+}
+
+func (c *call) done() bool { return c.Result != nil || c.Error != nil }
+
+// args are those that stand in messages: an object at any rate.
+func (c *call) args() mastra.JSON {
+	if c.Args == nil {
+		return mastra.JSON("{}")
+	}
+	return c.Args
+}
+
+// calls are the tool calls of a step.
+func (s *step) calls() (list []*call) {
+	for i := range s.Pieces {
+		if c := s.Pieces[i].Call; c != nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// text is what the model wrote in the step.
+func (s *step) text() string { return s.join(text) }
+
+func (s *step) reasoning() string { return s.join(reasoning) }
+
+func (s *step) join(kind string) string {
+	out, n := "", 0
+	for i := range s.Pieces {
+		if p := &s.Pieces[i]; p.Kind == kind {
+			if n++; n == 1 {
+				out = p.Text // mostly there is one: no copy
+			} else {
+				out += p.Text
+			}
+		}
+	}
+	return out
+}
+
+// continued says that the model has to hear what its tools answered.
+func (s *step) continued() bool {
+	for i := range s.Pieces {
+		if s.Pieces[i].Call != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *state) encode() (mastra.JSON, error) { return schema.Marshal(s) }
+
+// decodeState reads a claim's State. What it returns can be gone on with: every call of every step has an outcome.
+func decodeState(data mastra.JSON) (*state, error) {
+	var s state
+	if err := schema.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("the state of a claim: %w", err)
+	}
+	if s.Version != stateVersion {
+		return nil, fmt.Errorf("the state of a claim has version %d, not %d", s.Version, stateVersion)
+	}
+	if s.RunID == "" || s.MessageID == "" || s.TraceID == "" || s.SpanID == "" {
+		return nil, fmt.Errorf("the state of a claim lacks an id")
+	}
+	for i := range s.Steps {
+		for j := range s.Steps[i].Pieces {
+			p := &s.Steps[i].Pieces[j]
+			switch {
+			case p.Kind != text && p.Kind != reasoning && p.Kind != called, (p.Kind == called) != (p.Call != nil):
+				return nil, fmt.Errorf("the state of a claim has a piece of kind %q", p.Kind)
+			case p.Call != nil && !p.Call.done():
+				return nil, fmt.Errorf("the state of a claim has a call without an outcome")
+			}
+		}
+	}
+	return &s, nil
+}

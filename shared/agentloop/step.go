@@ -1,0 +1,161 @@
+package agentloop
+
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"mastralambda/shared/mastra"
+)
+
+// writing is a block that the model has begun and not ended.
+type writing struct {
+	piece int // its place in the step
+	id    string
+	text  []byte
+}
+
+// step asks the model once and runs the tools that it calls. mayGoOn says that another step may follow.
+func (x *run) step(n int, mayGoOn bool) error {
+	s := &x.Steps[n]
+	span := x.trace.begin(s.StartedAt)
+	if x.log != nil {
+		x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.MessageID, StartedAt: s.StartedAt})
+	}
+	asked := len(x.prompt)
+	err := x.ask(s)
+	x.inferenceTraced(n, span, err)
+	if err == nil && s.continued() {
+		x.runTools(s, span)
+		err = x.ctx.Err()
+	}
+	x.stepTraced(n, span, x.prompt[:asked], mayGoOn, err)
+	if err != nil {
+		return err
+	}
+	if s.continued() && mayGoOn {
+		x.prompt = appendStep(x.prompt, s)
+	}
+	if x.log != nil {
+		x.emitStepFinish(n, mayGoOn)
+	}
+	return nil
+}
+
+// ask calls the model and keeps what it writes, also where it fails in the middle.
+func (x *run) ask(s *step) error {
+	var open []writing
+	var inputs []mastra.ToolInput
+	finished := false
+	end := func(i int) {
+		s.Pieces[open[i].piece].Text = string(open[i].text)
+		open = append(open[:i], open[i+1:]...)
+	}
+	defer func() {
+		for len(open) > 0 {
+			end(len(open) - 1)
+		}
+		whole := s.Pieces[:0]
+		for _, p := range s.Pieces {
+			if p.Kind == called || p.Text != "" {
+				whole = append(whole, p)
+			}
+		}
+		s.Pieces = whole
+		if s.ResponseID == "" {
+			s.ResponseID, s.Timestamp = mastra.NewID(), x.now()
+		}
+		if s.ModelID == "" {
+			s.ModelID = x.info.ID
+		}
+	}()
+	request := mastra.ModelRequest{Messages: x.prompt, Tools: x.tools, ToolChoice: x.call.ToolChoice, Settings: x.call.Settings}
+	for part, err := range x.model.Stream(x.ctx, &request) {
+		if err != nil {
+			return err
+		}
+		switch part.Type {
+		case mastra.ModelMetadata:
+			s.ResponseID, s.Timestamp, s.ModelID = part.ID, part.Timestamp, part.ModelID
+		case mastra.ModelTextStart, mastra.ModelReasoningStart:
+			kind, chunk := text, mastra.ChunkTextStart
+			if part.Type == mastra.ModelReasoningStart {
+				kind, chunk = reasoning, mastra.ChunkReasoningStart
+			}
+			open = append(open, writing{piece: len(s.Pieces), id: part.ID})
+			s.Pieces = append(s.Pieces, piece{Kind: kind, ID: part.ID, At: x.ms()})
+			if x.log != nil {
+				x.emit(chunk, mastra.Block{ID: part.ID})
+			}
+		case mastra.ModelTextDelta, mastra.ModelReasoningDelta:
+			for i := range open {
+				if w := &open[i]; w.id == part.ID && (s.Pieces[w.piece].Kind == reasoning) == (part.Type == mastra.ModelReasoningDelta) {
+					w.text = append(w.text, part.Text...)
+					break
+				}
+			}
+			if x.log != nil {
+				x.emitDelta(part)
+			}
+		case mastra.ModelTextEnd, mastra.ModelReasoningEnd:
+			for i := range open {
+				if (s.Pieces[open[i].piece].Kind == reasoning) == (part.Type == mastra.ModelReasoningEnd) && open[i].id == part.ID {
+					end(i)
+					break
+				}
+			}
+			if x.log != nil {
+				x.emitBlockEnd(part.Type == mastra.ModelReasoningEnd, part.ID)
+			}
+		case mastra.ModelToolInputStart:
+			inputs = append(inputs, mastra.ToolInput{ToolCallID: part.ID, ToolName: part.ToolName})
+			if x.log != nil {
+				x.emit(mastra.ChunkToolInputStart, inputs[len(inputs)-1])
+			}
+		case mastra.ModelToolInputDelta:
+			if x.log != nil {
+				name := ""
+				for _, in := range inputs {
+					if in.ToolCallID == part.ID {
+						name = in.ToolName
+					}
+				}
+				x.emit(mastra.ChunkToolInputDelta, mastra.ToolInputDelta{ArgsTextDelta: part.Text, ToolCallID: part.ID, ToolName: name})
+			}
+		case mastra.ModelToolInputEnd:
+			if x.log != nil {
+				x.emit(mastra.ChunkToolInputEnd, mastra.ToolInput{ToolCallID: part.ID})
+			}
+		case mastra.ModelToolCall:
+			c := &call{ID: part.ID, Name: part.ToolName, Args: arguments(part.Input)}
+			if c.ID == "" {
+				c.ID = "call_" + mastra.NewSpanID()
+			}
+			s.Pieces = append(s.Pieces, piece{Kind: called, At: x.ms(), Call: c})
+			if x.log != nil {
+				x.emitCall(c)
+			}
+		case mastra.ModelFinish:
+			s.Finish, s.Usage, finished = part.Finish, part.Usage, true
+		}
+	}
+	if err := x.ctx.Err(); err != nil && !finished {
+		return err
+	}
+	if !finished {
+		return mastra.Errorf(mastra.CodeUpstream, "The model's answer was cut off")
+	}
+	return nil
+}
+
+// arguments are a call's arguments in one line, nil where they are no JSON. None at all are an empty object.
+func arguments(written mastra.JSON) mastra.JSON {
+	if len(bytes.TrimSpace(written)) == 0 {
+		return mastra.JSON("{}")
+	}
+	args := mastra.JSON(bytes.Clone(written))
+	if args.Compact(jsontext.AllowInvalidUTF8(true)) != nil {
+		return nil
+	}
+	return args
+}

@@ -1,0 +1,208 @@
+package mastra
+
+import (
+	"slices"
+	"strconv"
+)
+
+// Types of an agent's chunks, in the order in which they come: start, then for each model call step-start, what the model
+// writes, what its tools answer and step-finish, then finish. After an error come step-finish and finish with reason "error".
+const (
+	ChunkStart          = "start"
+	ChunkStepStart      = "step-start"
+	ChunkTextStart      = "text-start"
+	ChunkTextDelta      = "text-delta"
+	ChunkTextEnd        = "text-end"
+	ChunkReasoningStart = "reasoning-start"
+	ChunkReasoningDelta = "reasoning-delta"
+	ChunkReasoningEnd   = "reasoning-end"
+	ChunkToolInputStart = "tool-call-input-streaming-start"
+	ChunkToolInputDelta = "tool-call-delta"
+	ChunkToolInputEnd   = "tool-call-input-streaming-end"
+	ChunkToolCall       = "tool-call"
+	ChunkToolResult     = "tool-result"
+	ChunkToolError      = "tool-error"
+	ChunkStepFinish     = "step-finish"
+	ChunkFinish         = "finish"
+	ChunkError          = "error"
+	ChunkAbort          = "abort" // the run was cancelled; nothing follows
+)
+
+// RunStart is the payload of start.
+type RunStart struct {
+	ID        string `json:"id"` // of the agent
+	MessageID string `json:"messageId"`
+}
+
+// StepStart is the payload of step-start.
+type StepStart struct {
+	Warnings  []JSON   `json:"warnings"`
+	MessageID string   `json:"messageId"`
+	StartedAt int64    `json:"startedAt"` // Unix milliseconds
+	Request   struct{} `json:"request"`
+}
+
+// Block is the payload of text-start, reasoning-start and the -end of both; Type stands in a text-end alone.
+type Block struct {
+	Type string `json:"type,omitempty"`
+	ID   string `json:"id"`
+}
+
+// ToolInput is the payload of the tool-call-input-streaming chunks, ToolInputDelta that of tool-call-delta.
+type ToolInput struct {
+	ToolCallID string `json:"toolCallId"`
+	ToolName   string `json:"toolName,omitempty"`
+}
+
+// ToolInputDelta is a piece of a tool call's arguments as the model writes them.
+type ToolInputDelta struct {
+	ArgsTextDelta string `json:"argsTextDelta"`
+	ToolCallID    string `json:"toolCallId"`
+	ToolName      string `json:"toolName"`
+}
+
+// ToolCalled is the payload of tool-call. Args is nil where the model wrote no JSON.
+type ToolCalled struct {
+	ToolCallID string `json:"toolCallId"`
+	ToolName   string `json:"toolName"`
+	Args       JSON   `json:"args,omitzero"`
+}
+
+// ToolAnswered is the payload of tool-result.
+type ToolAnswered struct {
+	Args       JSON   `json:"args,omitzero"`
+	ToolCallID string `json:"toolCallId"`
+	ToolName   string `json:"toolName"`
+	Result     JSON   `json:"result"`
+}
+
+// ToolFailed is the payload of tool-error: the tool, or the call itself, failed and the model was told so.
+type ToolFailed struct {
+	Error      RunError `json:"error"`
+	Args       JSON     `json:"args,omitzero"`
+	ToolCallID string   `json:"toolCallId"`
+	ToolName   string   `json:"toolName"`
+}
+
+// Failure is the payload of error.
+type Failure struct {
+	Type  string   `json:"type"`
+	Error RunError `json:"error"`
+}
+
+// Finish is the payload of step-finish and, with Response, of finish.
+type Finish struct {
+	MessageID           string         `json:"messageId"`
+	StepResult          StepReason     `json:"stepResult"`
+	Metadata            ModelAnswer    `json:"metadata"`
+	Output              FinishOutput   `json:"output"`
+	Messages            FinishMessages `json:"messages"`
+	ProcessorRetryCount int            `json:"processorRetryCount"`
+	Response            *AgentResponse `json:"response,omitempty"`
+}
+
+// StepReason says why a step ended and whether another follows.
+type StepReason struct {
+	Reason      FinishReason `json:"reason"`
+	IsContinued bool         `json:"isContinued"`
+}
+
+// FinishOutput is what the run made so far; Text and ToolCalls are the last step's.
+type FinishOutput struct {
+	Text      string       `json:"text"`
+	ToolCalls []ToolCalled `json:"toolCalls"`
+	Usage     RunUsage     `json:"usage"`
+	Steps     JSON         `json:"steps"` // [{content, usage, warnings, response}]
+}
+
+// FinishMessages is the conversation as lists of model messages.
+type FinishMessages struct {
+	All     JSON `json:"all"`
+	User    JSON `json:"user"`
+	NonUser JSON `json:"nonUser"`
+}
+
+// append encodes the payload as reflection would. It holds much JSON that is encoded already, and is sent twice a stream.
+func (f *Finish) append(b []byte) []byte {
+	size := 1024 + len(f.Output.Text) + len(f.Output.Steps) + len(f.Messages.All) + len(f.Messages.User) + len(f.Messages.NonUser)
+	if r := f.Response; r != nil {
+		size += len(r.Messages) + len(r.UIMessages) + len(r.DBMessages)
+	}
+	b = appendMember(slices.Grow(b, size), `{"messageId":`, f.MessageID)
+	b = appendString(append(b, `,"stepResult":{"reason":`...), string(f.StepResult.Reason))
+	b = strconv.AppendBool(append(b, `,"isContinued":`...), f.StepResult.IsContinued)
+	b = f.Metadata.append(append(b, `},"metadata":{`...))
+	b = appendString(append(b, `},"output":{"text":`...), f.Output.Text)
+	b = append(b, `,"toolCalls":[`...)
+	for i, c := range f.Output.ToolCalls {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"toolCallId":`...), c.ToolCallID)
+		b = appendString(append(b, `,"toolName":`...), c.ToolName)
+		if c.Args != nil {
+			b = append(append(b, `,"args":`...), c.Args...)
+		}
+		b = append(b, '}')
+	}
+	b = f.Output.Usage.append(append(b, `],"usage":`...))
+	b = appendJSON(b, `,"steps":`, f.Output.Steps)
+	b = appendJSON(b, `},"messages":{"all":`, f.Messages.All)
+	b = appendJSON(b, `,"user":`, f.Messages.User)
+	b = appendJSON(b, `,"nonUser":`, f.Messages.NonUser)
+	b = strconv.AppendInt(append(b, `},"processorRetryCount":`...), int64(f.ProcessorRetryCount), 10)
+	if r := f.Response; r != nil {
+		b = r.ModelAnswer.append(append(b, `,"response":{`...))
+		b = appendJSON(b, `,"messages":`, r.Messages)
+		b = appendJSON(b, `,"uiMessages":`, r.UIMessages)
+		if r.DBMessages != nil {
+			b = appendJSON(b, `,"dbMessages":`, r.DBMessages)
+		}
+		b = append(b, '}')
+	}
+	return append(b, '}')
+}
+
+// append encodes the members, without braces.
+func (a *ModelAnswer) append(b []byte) []byte {
+	b = appendString(append(b, `"id":`...), a.ID)
+	if b = append(b, `,"timestamp":`...); a.Timestamp == 0 {
+		b = append(b, "null"...)
+	} else {
+		b = append(a.Timestamp.Time().AppendFormat(append(b, '"'), isoMillis), '"')
+	}
+	b = appendString(append(b, `,"modelId":`...), a.ModelID)
+	b = appendString(append(b, `,"modelMetadata":{"modelProvider":`...), a.Model.Provider)
+	b = appendString(append(b, `,"modelId":`...), a.Model.ID)
+	b = appendString(append(b, `,"modelVersion":`...), a.Model.Version)
+	return append(b, '}')
+}
+
+func (u *RunUsage) append(b []byte) []byte {
+	b = u.Usage.append(append(b, '{'))
+	if u.Raw != nil {
+		b = append(u.Raw.append(append(b, `,"raw":{`...)), '}')
+	}
+	return append(b, '}')
+}
+
+// append encodes the members, without braces.
+func (u *Usage) append(b []byte) []byte {
+	b = strconv.AppendInt(append(b, `"inputTokens":`...), int64(u.InputTokens), 10)
+	b = strconv.AppendInt(append(b, `,"outputTokens":`...), int64(u.OutputTokens), 10)
+	b = strconv.AppendInt(append(b, `,"totalTokens":`...), int64(u.TotalTokens), 10)
+	if u.ReasoningTokens != 0 {
+		b = strconv.AppendInt(append(b, `,"reasoningTokens":`...), int64(u.ReasoningTokens), 10)
+	}
+	if u.CachedInputTokens != 0 {
+		b = strconv.AppendInt(append(b, `,"cachedInputTokens":`...), int64(u.CachedInputTokens), 10)
+	}
+	return b
+}
+
+func appendJSON(b []byte, key string, v JSON) []byte {
+	if b = append(b, key...); v == nil {
+		return append(b, "null"...)
+	}
+	return append(b, v...)
+}

@@ -1,0 +1,190 @@
+// Package sqlite keeps threads, runs and traces in one SQLite file. One goroutine writes: what waits while it commits
+// is committed together next. Reads run beside it on connections of their own. Several processes may open one file.
+package sqlite
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sqlite3 "modernc.org/sqlite"
+
+	"mastralambda/shared/mastra"
+)
+
+//go:embed 1.sql
+var schema1 string
+
+// migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
+var migrations = [...]string{schema1}
+
+// applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
+const applicationID = 0x4d6c616d
+
+const (
+	busyTimeout    = 10 * time.Second // how long another process may hold the write lock
+	timeoutSetting = "busy_timeout = 10000"
+	maxReaders     = 4
+	maxGroup       = 256 // writes of one transaction
+)
+
+// Option changes what Open does.
+type Option func(*Store)
+
+// Clock says what time it is where a lease or a claim ends; time.Now by default.
+func Clock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
+
+// Store is a mastra.Storage and a mastra.KeyStore in one file. It is safe for concurrent use.
+type Store struct {
+	path    string
+	now     func() time.Time
+	queue   chan *write
+	drained chan struct{} // closed when the writer has ended
+	readers readers
+
+	mu     sync.RWMutex // held shared while something is put into the queue
+	closed bool
+
+	// Of the writer's goroutine alone.
+	writer        *conn
+	sweep         sweep
+	untilLogCheck int
+	maxLog        int64
+
+	transactions atomic.Int64 // committed, for tests
+}
+
+var (
+	_ mastra.Storage  = (*Store)(nil)
+	_ mastra.KeyStore = (*Store)(nil)
+)
+
+// Open opens the database at path and creates it, with its folder, where it is not there. A database that cannot be
+// used (a folder that cannot be written, a file of something else or of a newer version) is an error of one line.
+func Open(path string, opts ...Option) (*Store, error) {
+	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), drained: make(chan struct{}), maxLog: maxLog}
+	for _, o := range opts {
+		o(s)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("sqlite: cannot make the folder of %s: %w", path, cause(err))
+	}
+	// On a journaling file system fsync commits time stamps too, which costs as much again and makes nothing safer.
+	// Where the system has no fdatasync, fsync stays.
+	_, _ = sqlite3.Fdatasync(true)
+	var err error
+	if s.writer, err = openWriter(path); err != nil {
+		return nil, err
+	}
+	s.readers.open = func() (*conn, error) { return open(path, timeoutSetting, "query_only(1)", "cache_size(-2000)") }
+	s.readers.slots = make(chan struct{}, maxReaders)
+	go s.write()
+	return s, nil
+}
+
+// openWriter opens the connection that writes and brings the schema up to date.
+func openWriter(path string) (*conn, error) {
+	var c *conn
+	var err error
+	// The change to WAL is the one lock that SQLite's own busy handler does not wait for: several processes may begin at once.
+	for until := time.Now().Add(busyTimeout); ; time.Sleep(5 * time.Millisecond) {
+		c, err = open(path, timeoutSetting, "journal_mode(wal)", "synchronous(full)", "wal_autocheckpoint(1000)", "cache_size(-8000)", "temp_store(memory)")
+		if codeOf(err) != codeBusy || time.Now().After(until) {
+			break
+		}
+	}
+	if err == nil {
+		if err = migrate(c); err == nil {
+			return c, nil
+		}
+		c.close()
+	}
+	switch codeOf(err) {
+	case codeNotADB, codeCorrupt:
+		return nil, fmt.Errorf("sqlite: %s is not a database, or it is damaged", path)
+	case codeCantOpen, codeReadOnly:
+		return nil, fmt.Errorf("sqlite: %s cannot be opened for writing", path)
+	case codeFull:
+		return nil, fmt.Errorf("sqlite: no space is left for %s", path)
+	case codeBusy:
+		return nil, fmt.Errorf("sqlite: %s is locked by another process", path)
+	}
+	return nil, fmt.Errorf("sqlite: %s: %w", path, err)
+}
+
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// migrate brings the schema up to date. On a current file it reads two numbers of its header.
+func migrate(c *conn) error {
+	v, err := version(c)
+	if err != nil || v == len(migrations) {
+		return err
+	}
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer c.exec("ROLLBACK")             // without effect after COMMIT
+	if v, err = version(c); err != nil { // another process may have been here first
+		return err
+	}
+	for _, m := range migrations[v:] {
+		if err := c.script(m); err != nil {
+			return err
+		}
+	}
+	if err := c.script(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, len(migrations))); err != nil {
+		return err
+	}
+	_, err = c.exec("COMMIT")
+	return err
+}
+
+// version is the schema's version of a file: 0 of a new one.
+func version(c *conn) (int, error) {
+	r, err := c.first("SELECT user_version, application_id FROM pragma_user_version, pragma_application_id")
+	if err != nil {
+		return 0, err
+	}
+	v, id := int(r.int(0)), r.int(1)
+	if v == 0 && id == 0 {
+		if r, err = c.first("SELECT count(*) FROM sqlite_schema"); err != nil || r.int(0) == 0 {
+			return 0, err
+		}
+	}
+	switch {
+	case id != applicationID:
+		return 0, errors.New("it is the database of another program")
+	case v > len(migrations):
+		return 0, fmt.Errorf("it was written by a newer version of this program (schema %d, known here: %d)", v, len(migrations))
+	}
+	return v, nil
+}
+
+// Close waits for the writes that were accepted and for reads that are under way. Calls after it are a CodeUnavailable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.queue)
+	s.mu.Unlock()
+	<-s.drained
+	s.readers.close()
+	// The last connection to go writes the log back into the file.
+	return s.writer.close()
+}
+
+var errClosed = mastra.Errorf(mastra.CodeUnavailable, "The storage is closed")

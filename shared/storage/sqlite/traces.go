@@ -1,0 +1,206 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+// trace is what one batch adds to one trace.
+type trace struct {
+	id     string
+	root   *mastra.Span // nil where the batch has none
+	others []mastra.Span
+
+	rootJSON, othersJSON, tags []byte
+}
+
+// packSpans groups spans by trace. Of two of one id the last one stays.
+func packSpans(spans []mastra.Span) ([]trace, error) {
+	if len(spans) == 0 {
+		return nil, nil
+	}
+	var traces []trace
+	seen := make(map[mastra.SpanRef]bool, len(spans))
+	for i := range slices.Backward(spans) {
+		s := &spans[i]
+		if err := checkID("trace", s.TraceID); err != nil {
+			return nil, err
+		}
+		if err := checkID("span", s.SpanID); err != nil {
+			return nil, err
+		}
+		ref := mastra.SpanRef{TraceID: s.TraceID, SpanID: s.SpanID}
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		at := slices.IndexFunc(traces, func(t trace) bool { return t.id == s.TraceID })
+		if at < 0 {
+			at = len(traces)
+			traces = append(traces, trace{id: s.TraceID})
+		}
+		if t := &traces[at]; s.ParentID == "" && t.root == nil {
+			t.root = s
+		} else {
+			t.others = append(t.others, *s)
+		}
+	}
+	for i := range traces {
+		t := &traces[i]
+		var err error
+		if t.rootJSON, err = marshal(t.root); err != nil {
+			return nil, err
+		}
+		if len(t.others) > 0 {
+			slices.Reverse(t.others)
+			if t.othersJSON, err = schema.Marshal(t.others); err != nil {
+				return nil, err
+			}
+		}
+		if t.root != nil && len(t.root.Tags) > 0 {
+			if t.tags, err = schema.Marshal(t.root.Tags); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return traces, nil
+}
+
+func (t *tx) writeTrace(tenant string, tr *trace) error {
+	var summary any
+	if tr.root != nil {
+		r, err := t.first("SELECT max(summary) FROM spans WHERE tenant = ? AND trace = ?", tenant, tr.id)
+		if err != nil {
+			return err
+		}
+		if summary = r[0]; summary == nil {
+			summary, err = t.insertSummary(tenant, tr)
+		} else {
+			err = t.updateSummary(summary.(int64), tr)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := t.exec("INSERT INTO spans (tenant, trace, summary, root, others) VALUES (?, ?, ?, ?, ?)", tenant, tr.id, summary, tr.rootJSON, tr.othersJSON)
+	return err
+}
+
+func (t *tx) insertSummary(tenant string, tr *trace) (n int64, err error) {
+	t.count(tenant, "traces", "", 1)
+	r := tr.root
+	return t.insert(`INSERT INTO traces (tenant, trace, started, ended, status, span_type, name, entity_type, entity_id, entity_name, run, thread, resource, tags)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		tenant, tr.id, int64(r.StartedAt), int64(r.EndedAt), r.Status(), r.Type, r.Name, r.EntityType, r.EntityID, r.EntityName, r.RunID, r.ThreadID, r.ResourceID, text(tr.tags))
+}
+
+func (t *tx) updateSummary(n int64, tr *trace) error {
+	r := tr.root
+	_, err := t.exec(`UPDATE traces SET started = ?, ended = ?, status = ?, span_type = ?, name = ?, entity_type = ?, entity_id = ?, entity_name = ?,
+		run = ?, thread = ?, resource = ?, tags = ? WHERE n = ?`,
+		int64(r.StartedAt), int64(r.EndedAt), r.Status(), r.Type, r.Name, r.EntityType, r.EntityID, r.EntityName, r.RunID, r.ThreadID, r.ResourceID, text(tr.tags), n)
+	return err
+}
+
+// text is a column of type TEXT; nil is NULL.
+func text(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return string(b)
+}
+
+func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error) {
+	type packed struct{ root, others mastra.JSON }
+	var rows []packed
+	err := s.readers.read(ctx, func(c *conn) error {
+		for r, err := range c.query(ctx, "SELECT root, others FROM spans WHERE tenant = ? AND trace = ? ORDER BY n", mastra.Tenant(ctx), traceID) {
+			if err != nil {
+				return err
+			}
+			rows = append(rows, packed{r.json(0), r.json(1)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, mastra.Errorf(mastra.CodeNotFound, "Trace with ID '%s' not found", traceID)
+	}
+	var spans []mastra.Span
+	for _, p := range rows {
+		var read []mastra.Span
+		if p.others != nil {
+			if err := schema.Unmarshal(p.others, &read); err != nil {
+				return nil, err
+			}
+		}
+		if p.root != nil {
+			var root mastra.Span
+			if err := schema.Unmarshal(p.root, &root); err != nil {
+				return nil, err
+			}
+			read = append(read, root)
+		}
+		spans = append(spans, read...)
+	}
+	return inOrder(lastOnes(spans)), nil
+}
+
+// lastOnes keeps of the spans of one id the last one, in place of the first.
+func lastOnes(spans []mastra.Span) []mastra.Span {
+	at := make(map[string]int, len(spans))
+	kept := spans[:0]
+	for _, s := range spans {
+		if i, ok := at[s.SpanID]; ok {
+			kept[i] = s
+			continue
+		}
+		at[s.SpanID] = len(kept)
+		kept = append(kept, s)
+	}
+	return kept
+}
+
+func inOrder(spans []mastra.Span) []mastra.Span {
+	slices.SortStableFunc(spans, func(a, b mastra.Span) int {
+		return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(min(1, len(a.ParentID)), min(1, len(b.ParentID))))
+	})
+	return spans
+}
+
+func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
+	tenant := mastra.Tenant(ctx)
+	l := list{columns: "n, trace", table: "traces", order: "started", tie: "n", descending: !q.Ascending, Paging: q.Paging}
+	if q.OrderByEnd {
+		l.order = "ended"
+	}
+	l.equal("tenant", tenant)
+	filtered := l.between("started", q.From, q.To)
+	for _, f := range [...]struct{ column, value string }{
+		{"entity_type", q.EntityType}, {"entity_id", q.EntityID}, {"entity_name", q.EntityName}, {"span_type", q.SpanType}, {"name", q.Name},
+		{"status", q.Status}, {"run", q.RunID}, {"thread", q.ThreadID}, {"resource", q.ResourceID},
+	} {
+		filtered = l.match(f.column, f.value) || filtered
+	}
+	for _, tag := range q.Tags {
+		l.where, l.args = append(l.where, "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)"), append(l.args, tag)
+		filtered = true
+	}
+	if !filtered {
+		l.total = func(c *conn) (int, error) { return c.kept(tenant, "traces", "") }
+	}
+	return readPage(ctx, s, l, func(c *conn, r row) (root mastra.Span, err error) {
+		n := r.int(0)
+		r, err = c.first("SELECT root FROM spans WHERE tenant = ? AND trace = ? AND summary = ? ORDER BY n DESC LIMIT 1", tenant, r.text(1), n)
+		if err == nil {
+			err = schema.Unmarshal(r.json(0), &root)
+		}
+		return root, err
+	})
+}

@@ -1,0 +1,192 @@
+package sqlite
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"mastralambda/shared/mastra"
+)
+
+// write is one batch on its way through the writer: all of it becomes durable, or nothing.
+type write struct {
+	run   func(*tx) error
+	state atomic.Int32
+	err   error
+	done  chan struct{}
+}
+
+// States of a write.
+const (
+	waiting int32 = iota
+	begun
+	abandoned // its caller left before it was begun
+)
+
+// tx is what a write works on: the writer's connection within a transaction.
+type tx struct {
+	*conn
+	now    mastra.Time
+	claims int             // written in this transaction
+	totals map[counter]int // changes by the writes that succeeded
+	own    []change        // changes by the write under way
+}
+
+// counter names a kept total.
+type counter struct{ tenant, kind, name string }
+
+type change struct {
+	counter
+	by int
+}
+
+// submit hands a write to the writer and waits until it is durable. Once it is begun its result is the true one, even
+// if ctx ends meanwhile.
+func (s *Store) submit(ctx context.Context, run func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := &write{run: run, done: make(chan struct{})}
+	if err := s.enqueue(ctx, w); err != nil {
+		return err
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		if w.state.CompareAndSwap(waiting, abandoned) {
+			return ctx.Err()
+		}
+		<-w.done
+		return w.err
+	}
+}
+
+func (s *Store) enqueue(ctx context.Context, w *write) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	select {
+	case s.queue <- w:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// write is the writer's goroutine: it ends when the queue is closed and empty.
+func (s *Store) write() {
+	defer close(s.drained)
+	group := make([]*write, 0, maxGroup)
+	for w := range s.queue {
+		group = append(group[:0], w)
+		runtime.Gosched() // whoever was just answered, or is about to ask, gets into this group
+		for range min(len(s.queue), maxGroup-1) {
+			group = append(group, <-s.queue)
+		}
+		err := s.transaction(group)
+		for i, w := range group {
+			if err != nil && w.err == nil {
+				w.err = err
+			}
+			close(w.done)
+			group[i] = nil
+		}
+		if err == nil {
+			s.transactions.Add(1)
+			s.boundLog()
+		}
+	}
+}
+
+// transaction runs a group of writes. A write that fails is undone alone and keeps its error; the error returned is
+// that of all others.
+func (s *Store) transaction(group []*write) (err error) {
+	t := &tx{conn: s.writer, now: mastra.TimeOf(s.now())}
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_, _ = t.exec("ROLLBACK") // SQLite may have rolled back by itself
+		}
+	}()
+	for _, w := range group {
+		if !w.state.CompareAndSwap(waiting, begun) {
+			continue
+		}
+		if _, err := t.exec("SAVEPOINT one"); err != nil {
+			return err
+		}
+		if w.err = w.run(t); w.err != nil {
+			if _, err := t.exec("ROLLBACK TO one"); err != nil {
+				return err
+			}
+		}
+		// Fails where SQLite gave the whole transaction up, as it does when the disk is full.
+		if _, err := t.exec("RELEASE one"); err != nil {
+			return err
+		}
+		t.settle(w.err == nil)
+	}
+	for c, by := range t.totals {
+		if err := t.add(c, by); err != nil {
+			return err
+		}
+	}
+	if t.claims > 0 {
+		if err := s.sweep.run(t); err != nil {
+			return err
+		}
+	}
+	_, err = t.exec("COMMIT")
+	return err
+}
+
+// count changes a counter when the write under way succeeds.
+func (t *tx) count(tenant, kind, name string, by int) {
+	t.own = append(t.own, change{counter{tenant, kind, name}, by})
+}
+
+// settle adds up what the write under way counted, or forgets it.
+func (t *tx) settle(succeeded bool) {
+	if succeeded && len(t.own) > 0 {
+		if t.totals == nil {
+			t.totals = map[counter]int{}
+		}
+		for _, c := range t.own {
+			t.totals[c.counter] += c.by
+		}
+	}
+	t.own = t.own[:0]
+}
+
+func (t *tx) add(c counter, by int) error {
+	_, err := t.exec(`INSERT INTO counters (tenant, kind, name, total) VALUES (?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET total = total + excluded.total`, c.tenant, c.kind, c.name, int64(by))
+	return err
+}
+
+const (
+	maxLog        = 32 << 20 // bytes of the write-ahead log
+	logCheckEvery = 256      // transactions
+)
+
+// boundLog empties the write-ahead log when it has grown large. SQLite begins it anew only at a moment without readers,
+// which may never come under load: then reads wait a few milliseconds.
+func (s *Store) boundLog() {
+	if s.untilLogCheck--; s.untilLogCheck > 0 {
+		return
+	}
+	s.untilLogCheck = logCheckEvery
+	if i, err := os.Stat(s.path + "-wal"); err != nil || i.Size() < s.maxLog {
+		return
+	}
+	s.readers.pause(func() {
+		// Readers of other processes are not waited for: the next check tries again.
+		_ = s.writer.script("PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA " + timeoutSetting)
+	})
+}

@@ -134,7 +134,7 @@ func TestDocument(t *testing.T) {
 		{"messages", "GET", "/memory/t1", "", 200, `"role":"user".*"role":"assistant".*"total":2`},
 		{"save", "POST", "/memory/t2/save", `{"messages": [{"role": "user", "content": "Hello"}]}`, 200, `"threadId":"t2"`},
 		{"messages saved", "GET", "/memory/t2", "", 200, `"Hello"`},
-		{"save nothing known", "POST", "/memory/t2/save", `{"messages": [{"role": "wizard"}]}`, 400, `"field":"messages.0.content","message":"Required".*"field":"messages.0.role"`},
+		{"save nothing known", "POST", "/memory/t2/save", `{"messages": [{"role": "wizard"}]}`, 400, `"field":"messages.0.role".*"field":"messages.0.content","message":"Required"`},
 		{"delete", "DELETE", "/memory/t2", "", 200, `^\{"result":"Thread deleted"\}$`},
 		{"delete again", "DELETE", "/memory/t2", "", 404, `^\{"error":"Thread not found"\}$`},
 		{"list traces", "GET", "/observability/traces", "", 200, `"pagination":\{"total":\d+.*"spanType":"(agent|workflow)_run"`},

@@ -53,7 +53,7 @@ func Example_handlers() {
 	_, err = logs.List(ctx, m, logs.ListInput{Level: "error"})
 	fmt.Println("logs:", err)
 
-	ids, err := vector.Upsert(ctx, m, vector.UpsertInput{IndexName: "colors", Vectors: [][]float32{{1, 0}, {0, 1}}, IDs: []string{"red", "blue"}})
+	ids, err := vector.Upsert(ctx, m, vector.UpsertInput{Entries: vector.Entries{IndexName: "colors", Vectors: [][]float32{{1, 0}, {0, 1}}, IDs: []string{"red", "blue"}}})
 	fmt.Println("vector:", ids.IDs, err)
 
 	speakers, err := voice.Speakers(ctx, m, voice.AgentInput{AgentID: "myAgent"})

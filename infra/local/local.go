@@ -107,11 +107,11 @@ func Open(o Options) (*Process, error) {
 	return open(c, o)
 }
 
-func open(c config, o Options) (p *Process, err error) {
+func open(c config, o Options) (_ *Process, err error) {
 	if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("DATA_DIR=%q cannot be written: %w", c.dataDir, err)
 	}
-	p = &Process{}
+	p := &Process{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())

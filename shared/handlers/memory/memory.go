@@ -4,6 +4,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
@@ -57,7 +58,8 @@ type OrderBy struct {
 	Direction string `json:"direction,omitempty" enum:"ASC,DESC"`
 }
 
-// MessagesInput asks for a page of a thread's messages, oldest first.
+// MessagesInput asks for a page of a thread's messages: of the newest ones, unless OrderBy says from the oldest on.
+// Within a page the oldest comes first.
 type MessagesInput struct {
 	ThreadID   string   `path:"threadId" json:"-"`
 	AgentID    string   `query:"agentId" json:"-"`
@@ -92,8 +94,8 @@ func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessageP
 	if in.PerPage != nil {
 		perPage = *in.PerPage
 	}
-	page, err := m.Storage.Messages(ctx, mastra.MessageQuery{ThreadID: in.ThreadID, Paging: mastra.Paging{Page: in.Page, PerPage: perPage},
-		Descending: in.OrderBy != nil && in.OrderBy.Direction == "DESC"})
+	newest := in.OrderBy == nil || in.OrderBy.Direction == "DESC"
+	page, err := m.Storage.Messages(ctx, mastra.MessageQuery{ThreadID: in.ThreadID, Paging: mastra.Paging{Page: in.Page, PerPage: perPage}, Descending: newest})
 	if err != nil {
 		return MessagePage{}, err
 	}
@@ -104,6 +106,10 @@ func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessageP
 			out.Messages, out.HasMore = page.Items[:i], true
 			break
 		}
+		page.Items[i].Type = "" // lists do not show it
+	}
+	if newest {
+		slices.Reverse(out.Messages)
 	}
 	return out, nil
 }

@@ -1,0 +1,123 @@
+// Package logs is the logs group: the application's log, newest first.
+package logs
+
+import (
+	"context"
+	"strings"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/server"
+)
+
+// Routes is the group's table.
+func Routes() []server.Route {
+	read := server.Permission("logs:read")
+	return []server.Route{
+		server.JSON("GET /logs", List, read, server.Summary("Query logs with filters, newest first")),
+		server.JSON("GET /logs/transports", Transports, read, server.Summary("List log transports")),
+		server.JSON("GET /logs/:runId", ListOfRun, read, server.Summary("Query the logs of a run, newest first")),
+	}
+}
+
+// transport is the one place that logs go to, under the name that clients of the reference server know.
+const transport = "file"
+
+// ListInput asks for a page of log records. Level and Limit are the document's names, LogLevel and PerPage the reference
+// server's. A level means it and all that are graver.
+type ListInput struct {
+	Level       string      `query:"level" json:"-" enum:"debug,info,warn,error"`
+	Limit       int         `query:"limit" json:"-" minimum:"1" maximum:"1000"`
+	TransportID string      `query:"transportId" json:"-"` // one that is not known has no records
+	LogLevel    string      `query:"logLevel" json:"-" enum:"debug,info,warn,error,silent"`
+	FromDate    mastra.Time `query:"fromDate" json:"-"`
+	ToDate      mastra.Time `query:"toDate" json:"-"`
+	Filters     []string    `query:"filters" json:"-" maxItems:"20"` // field:value, all must match
+	Page        int         `query:"page" json:"-" minimum:"0"`      // from 1; 0 is the first one too
+	PerPage     int         `query:"perPage" json:"-" minimum:"1" maximum:"1000"`
+}
+
+// Page is a page of records, each an object with time (Unix milliseconds), level, msg and its own fields.
+type Page struct {
+	Logs    []mastra.Object[mastra.JSON] `json:"logs"`
+	Total   int                          `json:"total"`
+	Page    int                          `json:"page"`
+	PerPage int                          `json:"perPage"`
+	HasMore bool                         `json:"hasMore"`
+}
+
+// List reads the log, newest first.
+func List(ctx context.Context, m *mastra.Mastra, in ListInput) (Page, error) {
+	return in.read(ctx, m, "")
+}
+
+// OfRunInput asks for the records of a run.
+type OfRunInput struct {
+	RunID string `path:"runId" json:"-"`
+	ListInput
+}
+
+// ListOfRun reads the log of one run, newest first.
+func ListOfRun(ctx context.Context, m *mastra.Mastra, in OfRunInput) (Page, error) {
+	return in.read(ctx, m, in.RunID)
+}
+
+func (in ListInput) read(ctx context.Context, m *mastra.Mastra, runID string) (Page, error) {
+	if m.Logs == nil {
+		return Page{}, mastra.Errorf(mastra.CodeUnavailable, "The log cannot be read back here")
+	}
+	if mastra.Resource(ctx, "") != "" { // records know no owner
+		return Page{}, mastra.Errorf(mastra.CodeForbidden, "Access denied: the log belongs to all resources")
+	}
+	level := in.Level
+	if level == "" {
+		level = in.LogLevel
+	}
+	perPage := in.Limit
+	if perPage == 0 {
+		perPage = in.PerPage
+	}
+	if perPage == 0 {
+		perPage = 100
+	}
+	out := Page{Page: max(1, in.Page), PerPage: perPage}
+	filters, matchable := fields(in.Filters)
+	if in.TransportID != "" && in.TransportID != transport || level == "silent" || !matchable {
+		return out, nil
+	}
+	page, err := m.Logs.Logs(ctx, mastra.LogQuery{Level: level, RunID: runID, From: in.FromDate, To: in.ToDate, Filters: filters,
+		Page: out.Page - 1, PerPage: perPage})
+	if err != nil {
+		return Page{}, err
+	}
+	out.Total, out.HasMore, out.Logs = page.Total, page.HasMore, make([]mastra.Object[mastra.JSON], len(page.Records))
+	for i, r := range page.Records {
+		out.Logs[i] = r.Object()
+	}
+	return out, nil
+}
+
+// fields reads field:value filters; one without a colon matches nothing, as at the reference server.
+func fields(filters []string) (map[string]string, bool) {
+	out := map[string]string{}
+	for _, f := range filters {
+		name, value, ok := strings.Cut(f, ":")
+		if !ok {
+			return nil, false
+		}
+		out[name] = value
+	}
+	return out, true
+}
+
+// TransportsInput is empty.
+type TransportsInput struct{}
+
+// TransportList lists where logs go.
+type TransportList struct {
+	Transports []string `json:"transports"`
+}
+
+// Transports lists where logs go.
+func Transports(context.Context, *mastra.Mastra, TransportsInput) (TransportList, error) {
+	return TransportList{[]string{transport}}, nil
+}

@@ -63,7 +63,8 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 			c.Result, err = t.Call(ctx, c.Args)
 			return err
 		})
-		if invalid, ok := err.(*schema.InvalidError); ok {
+		var invalid *schema.InvalidError
+		if errors.As(err, &invalid) {
 			c.Result, valid = invalidInput(c, invalid.Issues), false
 		} else if err != nil {
 			c.Result, c.Error = nil, x.toolError(c, err)

@@ -140,13 +140,15 @@ func (t *Task) Do(f func(context.Context) error) error {
 // Go carries the run out in a goroutine. end, where not nil, is told how it ended, a *PanicError if f panicked, before
 // the run counts as ended.
 func (t *Task) Go(f func(context.Context) error, end func(error)) {
-	go t.Do(func(ctx context.Context) error {
-		err := Safely(func() error { return f(ctx) })
-		if end != nil {
-			end(err)
-		}
-		return err
-	})
+	go func() {
+		_ = t.Do(func(ctx context.Context) error { // end was told
+			err := Safely(func() error { return f(ctx) })
+			if end != nil {
+				end(err)
+			}
+			return err
+		})
+	}()
 }
 
 // End gives the run up, or marks it as ended. Do and Go call it.
@@ -195,8 +197,8 @@ func (s *Supervisor) Tend(f func(stop <-chan struct{})) bool {
 	s.tending.Add(1)
 	go func() {
 		defer s.tending.Done()
-		if err := Safely(func() error { f(s.stop); return nil }); err != nil {
-			p := err.(*PanicError)
+		var p *PanicError
+		if errors.As(Safely(func() error { f(s.stop); return nil }), &p) {
 			s.log.Error("a keeper of runs panicked", "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
 		}
 	}()

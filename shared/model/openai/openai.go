@@ -70,7 +70,7 @@ func (m *Model) Stream(ctx context.Context, r *mastra.ModelRequest) iter.Seq2[ma
 			yield(mastra.ModelPart{}, m.failure(ctx, err))
 			return
 		}
-		defer stream.Close()
+		defer func() { _ = stream.Close() }()
 		a := assembler{yield: func(p mastra.ModelPart) bool { return yield(p, nil) }}
 		for {
 			event, err := stream.Recv()

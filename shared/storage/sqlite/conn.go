@@ -83,7 +83,7 @@ func (c *conn) close() error {
 // forget closes all statements. None may be in use.
 func (c *conn) forget() {
 	for _, s := range c.statements {
-		s.raw.Close()
+		_ = s.raw.Close()
 	}
 	clear(c.statements)
 }
@@ -164,13 +164,13 @@ func (c *conn) query(ctx context.Context, sql string, args ...any) iter.Seq2[row
 			yield(nil, failed(err))
 			return
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }()
 		if s.row == nil {
 			s.row = make(row, len(rows.Columns()))
 		}
 		for {
 			err := rows.Next(s.row)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {

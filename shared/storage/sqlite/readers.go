@@ -89,7 +89,7 @@ func (p *readers) close() {
 		defer p.mu.Unlock()
 		p.closed = true
 		for _, c := range p.idle {
-			c.close()
+			_ = c.close()
 		}
 		p.idle = nil
 	})

@@ -102,7 +102,7 @@ func openWriter(path string) (*conn, error) {
 		if err = migrate(c); err == nil {
 			return c, nil
 		}
-		c.close()
+		_ = c.close()
 	}
 	switch codeOf(err) {
 	case codeNotADB, codeCorrupt:
@@ -134,8 +134,8 @@ func migrate(c *conn) error {
 	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	defer c.exec("ROLLBACK")             // without effect after COMMIT
-	if v, err = version(c); err != nil { // another process may have been here first
+	defer func() { _, _ = c.exec("ROLLBACK") }() // without effect after COMMIT
+	if v, err = version(c); err != nil {         // another process may have been here first
 		return err
 	}
 	for _, m := range migrations[v:] {

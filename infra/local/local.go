@@ -161,9 +161,13 @@ func open(c config, o Options) (_ *Process, err error) {
 // serve answers until ctx ends. Runs that another process left behind are taken over meanwhile.
 func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 	recovering, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	go p.engine.Recover(recovering, p.Mastra)
-	s := &http.Server{Handler: p.Handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	recovered := make(chan struct{})
+	go func() {
+		defer close(recovered)
+		_ = p.engine.Recover(recovering, p.Mastra) // it logs what fails and ends with recovering
+	}()
+	defer func() { stop(); <-recovered }()
+	s := &http.Server{Handler: p.Handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(p.Mastra.Logger.Handler(), slog.LevelWarn)}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(listener) }()
@@ -177,7 +181,7 @@ func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	stop()
 	err := s.Shutdown(drain)
-	if drained := p.supervisor.Drain(drain); drained != nil {
+	if drained := errors.Join(p.engine.Drain(drain), p.supervisor.Drain(drain)); drained != nil {
 		err = errors.Join(err, fmt.Errorf("runs were cut off: %w", drained))
 	}
 	return err

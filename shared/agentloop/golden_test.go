@@ -26,7 +26,7 @@ var unstable = []struct {
 	pattern *regexp.Regexp
 	with    string
 }{
-	{regexp.MustCompile(`"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"`), `"uuid"`},
+	{regexp.MustCompile(`"[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"`), `"uuid"`},
 	{regexp.MustCompile(`"[0-9a-f]{32}"`), `"trace"`},
 	{regexp.MustCompile(`"[0-9a-f]{16}"`), `"span"`},
 	{regexp.MustCompile(`:1\d{12}`), `:0`},

@@ -268,7 +268,7 @@ func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.S
 	}
 	s.Attributes, s.Metadata, s.Tags, s.Error = append(b, '}'), x.rootMetadata(), x.call.Tracing.Tags, failure
 	if !hideInput {
-		s.Input = x.appendRootInput(make([]byte, 0, 128))
+		s.Input = appendBrief(make([]byte, 0, 128), x.in.prompt)
 	}
 	if !hideOutput && failure == nil {
 		b = appendMember(make([]byte, 0, 128), `{"text":`, x.text())
@@ -284,16 +284,6 @@ func (x *run) text() string {
 		out += x.Steps[i].text()
 	}
 	return out
-}
-
-// appendRootInput is one text of the user as it is, and anything else as a list.
-func (x *run) appendRootInput(b []byte) []byte {
-	if in := x.call.Messages; len(in) == 1 && in[0].Role == "user" {
-		if parts := in[0].All(); len(parts) == 1 && parts[0].Type == mastra.PartText {
-			return appendString(b, parts[0].Text)
-		}
-	}
-	return appendPrompt(b, append(append([]mastra.PromptMessage(nil), x.in.system...), x.in.prompt...))
 }
 
 func (x *run) generationSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.Span {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"testing"
 
@@ -15,6 +16,11 @@ func kinds(t *testing.T, p *process, w mastra.Workflow, c mastra.WorkflowCall) s
 	if err != nil {
 		t.Fatal(err)
 	}
+	return kindsOf(t, chunks)
+}
+
+func kindsOf(t *testing.T, chunks iter.Seq2[mastra.Chunk, error]) string {
+	t.Helper()
 	var list []string
 	for c, err := range chunks {
 		if err != nil {
@@ -70,14 +76,18 @@ func TestStreamJoins(t *testing.T) {
 		break
 	}
 	<-began
-	got := make(chan string, 2)
+	var joined []iter.Seq2[mastra.Chunk, error]
 	for _, p := range []*process{p, other} {
-		go func() { got <- kinds(t, p, w, call) }()
+		chunks, err := p.engine.Stream(context.Background(), p.Mastra, w, call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined = append(joined, chunks)
 	}
 	close(release)
-	for range 2 {
-		if want := "start, step-start a, step-result a, step-start block, step-result block, step-start b, step-result b, finish"; <-got != want {
-			t.Errorf("want %s", want)
+	for _, chunks := range joined {
+		if got, want := kindsOf(t, chunks), "start, step-start a, step-result a, step-start block, step-result block, step-start b, step-result b, finish"; got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 	if _, err := p.engine.Stream(context.Background(), p.Mastra, w, call); mastra.CodeOf(err) != mastra.CodeConflict {

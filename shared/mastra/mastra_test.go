@@ -53,6 +53,7 @@ func TestNewRefuses(t *testing.T) {
 func TestMessagesComeInManyForms(t *testing.T) {
 	for in, want := range map[string]string{
 		`"hi"`:                             "user: hi",
+		`["hi"]`:                           "user: hi",
 		`[{"role":"user","content":"hi"}]`: "user: hi",
 		`[{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]`:     "assistant: a b",
 		`[{"role":"user","parts":[{"type":"text","text":"ui"}]}]`:                                      "user: ui",
@@ -69,7 +70,7 @@ func TestMessagesComeInManyForms(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		`42`:                                "root: Invalid input",
-		`[null]`:                            "0: Invalid input: expected object, received null",
+		`[null]`:                            "0: Invalid input",
 		`[{"role":"wizard","content":"x"}]`: `0.role: Invalid option: expected one of "system"|"user"|"assistant"|"tool"`,
 		`[{"content":"x"}]`:                 "0.role: Required",
 	} {

@@ -130,6 +130,16 @@ func (c *InputContent) UnmarshalJSON(data []byte) error {
 	return schema.Unmarshal(data, (*[]Part)(c))
 }
 
+// UnmarshalJSON takes a bare string for a message of the user, as the reference server does.
+func (m *InputMessage) UnmarshalJSON(data []byte) error {
+	if kind(data) == '"' {
+		m.Role, m.Content = "user", InputContent{{Type: PartText}}
+		return schema.Unmarshal(data, &m.Content[0].Text)
+	}
+	type plain InputMessage
+	return schema.Unmarshal(data, (*plain)(m))
+}
+
 func (m *Messages) UnmarshalJSON(data []byte) error {
 	switch kind(data) {
 	case '"':
@@ -171,5 +181,5 @@ func (Messages) JSONSchema() *schema.Doc {
 		"role": {Type: "string", Enum: role}, "content": InputContent(nil).JSONSchema(),
 		"parts": {Type: "array", Items: &schema.Doc{Type: "object", Required: []string{"type"}}}, "id": {Type: "string"}},
 		AnyOf: []*schema.Doc{{Required: []string{"content"}}, {Required: []string{"parts"}}}}
-	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "string"}, {Type: "array", Items: one}}}
+	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "string"}, {Type: "array", Items: &schema.Doc{AnyOf: []*schema.Doc{{Type: "string"}, one}}}}}
 }

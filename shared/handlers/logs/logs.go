@@ -19,6 +19,11 @@ func Routes() []server.Route {
 	}
 }
 
+const (
+	maxPerPage = 1000
+	maxBytes   = 4 << 20 // of the records of one answer: a Lambda may send 6 MB
+)
+
 // transport is the one place that logs go to, under the name that clients of the reference server know.
 const transport = "file"
 
@@ -26,17 +31,18 @@ const transport = "file"
 // server's. A level means it and all that are graver.
 type ListInput struct {
 	Level       string      `query:"level" json:"-" enum:"debug,info,warn,error"`
-	Limit       int         `query:"limit" json:"-" minimum:"1" maximum:"1000"`
+	Limit       int         `query:"limit" json:"-" minimum:"0"`
 	TransportID string      `query:"transportId" json:"-"` // one that is not known has no records
 	LogLevel    string      `query:"logLevel" json:"-" enum:"debug,info,warn,error,silent"`
 	FromDate    mastra.Time `query:"fromDate" json:"-"`
 	ToDate      mastra.Time `query:"toDate" json:"-"`
 	Filters     []string    `query:"filters" json:"-" maxItems:"20"` // field:value, all must match
 	Page        int         `query:"page" json:"-" minimum:"0"`      // from 1; 0 is the first one too
-	PerPage     int         `query:"perPage" json:"-" minimum:"1" maximum:"1000"`
+	PerPage     int         `query:"perPage" json:"-" minimum:"0"`   // at most 1000; 100 where 0
 }
 
-// Page is a page of records, each an object with time (Unix milliseconds), level, msg and its own fields.
+// Page is a page of records, each an object with time (Unix milliseconds), level, msg and its own fields. Where they
+// are more than an answer may hold, the last ones are left out and HasMore says so: a smaller page shows them.
 type Page struct {
 	Logs    []mastra.Object[mastra.JSON] `json:"logs"`
 	Total   int                          `json:"total"`
@@ -79,6 +85,7 @@ func (in ListInput) read(ctx context.Context, m *mastra.Mastra, runID string) (P
 	if perPage == 0 {
 		perPage = 100
 	}
+	perPage = min(perPage, maxPerPage)
 	out := Page{Page: max(1, in.Page), PerPage: perPage}
 	filters, matchable := fields(in.Filters)
 	if in.TransportID != "" && in.TransportID != transport || level == "silent" || !matchable {
@@ -89,9 +96,18 @@ func (in ListInput) read(ctx context.Context, m *mastra.Mastra, runID string) (P
 	if err != nil {
 		return Page{}, err
 	}
-	out.Total, out.HasMore, out.Logs = page.Total, page.HasMore, make([]mastra.Object[mastra.JSON], len(page.Records))
-	for i, r := range page.Records {
-		out.Logs[i] = r.Object()
+	out.Total, out.HasMore = page.Total, page.HasMore
+	size := 0
+	for _, r := range page.Records {
+		record := r.Object()
+		for _, f := range record {
+			size += len(f.Key) + len(f.Value) + 4
+		}
+		if size > maxBytes && len(out.Logs) > 0 {
+			out.HasMore = true
+			break
+		}
+		out.Logs = append(out.Logs, record)
 	}
 	return out, nil
 }

@@ -65,6 +65,7 @@ type ThreadsInput struct {
 	Page       int      `query:"page" json:"-" minimum:"0"`
 	PerPage    *int     `query:"perPage" json:"-" minimum:"0" maximum:"1000"`
 	OrderBy    *OrderBy `query:"orderBy" json:"-"`
+	Metadata   string   `query:"metadata" json:"-"` // not served yet: refused rather than overlooked
 }
 
 // ThreadPage is a page of threads.
@@ -80,6 +81,10 @@ type ThreadPage struct {
 func Threads(ctx context.Context, m *mastra.Mastra, in ThreadsInput) (ThreadPage, error) {
 	if err := checkAgent(m, in.AgentID); err != nil {
 		return ThreadPage{}, err
+	}
+	if in.Metadata != "" {
+		return ThreadPage{}, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters",
+			Issues: []mastra.Issue{{Field: "metadata", Message: "Not supported by this server yet"}}}
 	}
 	q := mastra.ThreadQuery{ResourceID: mastra.Resource(ctx, in.ResourceID), Paging: mastra.Paging{Page: in.Page, PerPage: 100}}
 	if in.PerPage != nil {

@@ -35,10 +35,14 @@ type EmbedderList struct {
 	Embedders []EmbedderInfo `json:"embedders"`
 }
 
-// EmbedderInfo is an embedder.
+// EmbedderInfo is an embedder. MaxInputTokens is 0 where it is not known.
 type EmbedderInfo struct {
-	ID         string `json:"id"`
-	Dimensions int    `json:"dimensions"`
+	ID             string `json:"id"`
+	Provider       string `json:"provider"`
+	Name           string `json:"name"`
+	Description    string `json:"description"`
+	Dimensions     int    `json:"dimensions"`
+	MaxInputTokens int    `json:"maxInputTokens"`
 }
 
 // Embedders lists the embedder that the server runs with.
@@ -46,7 +50,7 @@ func Embedders(_ context.Context, m *mastra.Mastra, _ Nothing) (EmbedderList, er
 	if m.Embed == nil {
 		return EmbedderList{}, nil
 	}
-	return EmbedderList{[]EmbedderInfo{{"default", m.Embed.Dimension()}}}, nil
+	return EmbedderList{[]EmbedderInfo{{"default", "server", "default", "The embedder that this server runs with", m.Embed.Dimension(), 0}}}, nil
 }
 
 // CreateIndexInput makes an index.

@@ -99,9 +99,9 @@ func named(vectorName, store string) string {
 
 // QueryStoreInput is the reference server's query.
 type QueryStoreInput struct {
-	VectorName  string    `path:"vectorName" json:"-"`
-	QueryVector []float32 `json:"queryVector" minItems:"1"`
+	VectorName string `path:"vectorName" json:"-"`
 	Search
+	QueryVector []float32 `json:"queryVector" minItems:"1"`
 }
 
 // QueryStore finds the entries nearest to a vector.
@@ -115,10 +115,10 @@ func QueryStore(ctx context.Context, m *mastra.Mastra, in QueryStoreInput) ([]ma
 
 // Entries are what an upsert writes: ids are made up where they are absent, and metadata is one object an entry.
 type Entries struct {
-	IndexName string                   `json:"indexName" minLength:"1" maxLength:"63"`
-	Vectors   [][]float32              `json:"vectors"`
-	Metadata  []map[string]mastra.JSON `json:"metadata,omitempty"`
-	IDs       []string                 `json:"ids,omitempty"`
+	IndexName string                       `json:"indexName" minLength:"1" maxLength:"63"`
+	Vectors   [][]float32                  `json:"vectors"`
+	Metadata  []mastra.Object[mastra.JSON] `json:"metadata,omitempty"`
+	IDs       []string                     `json:"ids,omitempty"`
 }
 
 func (e Entries) vectors() ([]mastra.Vector, []string, error) {
@@ -175,6 +175,11 @@ func Upsert(ctx context.Context, m *mastra.Mastra, in UpsertInput) (Upserted, er
 	}
 	err = store.Upsert(ctx, in.IndexName, vectors)
 	if mastra.CodeOf(err) == mastra.CodeNotFound && len(vectors) > 0 {
+		for i, v := range vectors { // before an index of a dimension that nobody meant is made
+			if want := len(vectors[0].Values); len(v.Values) != want {
+				return Upserted{}, mastra.Invalid(fmt.Sprintf("vectors.%d", i), "Expected %d dimensions as the first vector has, received %d", want, len(v.Values))
+			}
+		}
 		if err = store.CreateIndex(ctx, mastra.VectorIndex{Name: in.IndexName, Dimension: len(vectors[0].Values), Metric: mastra.Cosine}); err == nil {
 			err = store.Upsert(ctx, in.IndexName, vectors)
 		}

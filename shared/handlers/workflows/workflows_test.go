@@ -156,8 +156,8 @@ func TestResumesAtOnce(t *testing.T) {
 }
 
 // benchmark sends a request over HTTP, 16 at once.
-func benchmark(b *testing.B, path, body string) {
-	_, s := open(b)
+func benchmark(b *testing.B, path, body string, ws ...mastra.Workflow) {
+	_, s := open(b, ws...)
 	h := httptest.NewServer(s)
 	defer h.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
@@ -179,7 +179,11 @@ func benchmark(b *testing.B, path, body string) {
 }
 
 func BenchmarkStartAsync(b *testing.B) {
-	benchmark(b, "/api/workflows/sequentialWorkflow/start-async", `{"inputData":{"name":"ann"}}`)
+	same := func(id string) *mastra.Step {
+		return mastra.NewStep(id, func(_ context.Context, in Name) (Name, error) { return in, nil })
+	}
+	three := mastra.NewWorkflow[Name, Name]("three").Then(same("a")).Then(same("b")).Then(same("c"))
+	benchmark(b, "/api/workflows/three/start-async", `{"inputData":{"name":"ann"}}`, three)
 }
 
 func BenchmarkStartAsyncParallel(b *testing.B) {

@@ -112,7 +112,7 @@ func (e *Engine) follow(ctx context.Context, m *mastra.Mastra, g *mastra.Graph, 
 					}
 				}
 				told[s.Key] = s.Value.Status
-				kind := ""
+				var kind string
 				switch s.Value.Status {
 				case mastra.StatusRunning:
 					continue

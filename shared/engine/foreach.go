@@ -59,8 +59,8 @@ type progress struct {
 // items carries out the turns, up to n.Concurrency at once, in order. After one that fails or suspends none is begun.
 func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mastra.JSON, span string) (outcome, error) {
 	var items []mastra.JSON
-	if err := schema.Unmarshal(list, &items); err != nil {
-		return failed("the foreach over %s got no list", n.Steps[0].ID), nil
+	if schema.Unmarshal(list, &items) != nil {
+		return failed("the foreach over %s got no list", n.Steps[0].ID), nil //nolint:nilerr // the run fails, the engine does not
 	}
 	outputs := make([]mastra.JSON, len(items))
 	var mu sync.Mutex // guards what follows

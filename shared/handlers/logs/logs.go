@@ -71,7 +71,7 @@ func (in ListInput) read(ctx context.Context, m *mastra.Mastra, runID string) (P
 	if m.Logs == nil {
 		return Page{}, mastra.Errorf(mastra.CodeUnavailable, "The log cannot be read back here")
 	}
-	if mastra.Resource(ctx, "") != "" { // records know no owner
+	if mastra.Resource(ctx, "") != "" || mastra.Tenant(ctx) != "-" { // records know no owner
 		return Page{}, mastra.Errorf(mastra.CodeForbidden, "Access denied: the log belongs to all resources")
 	}
 	level := in.Level

@@ -187,7 +187,7 @@ func replaceFile(path string, fill func(*os.File) error) (err error) {
 			err = os.Rename(tmp, path)
 		}
 		if err != nil {
-			os.Remove(tmp)
+			_ = os.Remove(tmp)
 			return
 		}
 		err = syncDir(path)

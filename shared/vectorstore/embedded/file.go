@@ -295,9 +295,3 @@ func decodeCode(b []byte, words int, plane0, rest []uint64, e *estimator) {
 		*f = math.Float32frombits(endian.Uint32(b[4*i:]))
 	}
 }
-
-func decodeValues(b []byte, out []float32) {
-	for i := range out {
-		out[i] = math.Float32frombits(endian.Uint32(b[4*i:]))
-	}
-}

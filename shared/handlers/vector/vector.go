@@ -136,11 +136,11 @@ func (e Entries) vectors() ([]mastra.Vector, []string, error) {
 	}
 	out, ids := make([]mastra.Vector, len(e.Vectors)), make([]string, len(e.Vectors))
 	for i, values := range e.Vectors {
-		if ids[i] = mastra.NewID(); e.IDs != nil {
+		if ids[i] = mastra.NewID(); len(e.IDs) > 0 {
 			ids[i] = e.IDs[i]
 		}
 		out[i] = mastra.Vector{ID: ids[i], Values: values}
-		if e.Metadata != nil && e.Metadata[i] != nil {
+		if len(e.Metadata) > 0 && e.Metadata[i] != nil {
 			data, err := schema.Marshal(e.Metadata[i])
 			if err != nil {
 				return nil, nil, err

@@ -83,6 +83,7 @@ func TestRoutes(t *testing.T) {
 		{"POST " + store + "/upsert", `{"indexName":"docs","vectors":[["a"]]}`, 400, `{"error":"Invalid request body","issues":[{"field":"vectors.0.0","message":"Invalid input: expected number, received string"}]}`},
 		{"POST " + store + "/upsert", `{"indexName":"docs","vectors":[[1e300,0,0]]}`, 400, `*"issues"*`},
 		{"POST " + store + "/upsert", `{"indexName":"docs","vectors":[]}`, 400, `*"error"*`},
+		{"POST " + store + "/upsert", `{"indexName":"docs","vectors":[[]],"ids":[],"metadata":[]}`, 400, `*"error"*`},
 		{"POST /vector/nope/upsert", `{"indexName":"docs","vectors":[[1,0,0]]}`, 404, `{"error":"Vector with name nope not found"}`},
 		{"GET /vector/constructor/indexes", ``, 404, `{"error":"Vector with name constructor not found"}`},
 		{"POST " + store + "/query", `{"indexName":"docs","queryVector":[1,0,0],"topK":2}`, 200, `[{"id":"v1","score":1,"metadata":{"t":"a","n":1}},{"id":"v3","score":0.9938837490044534,"metadata":{"t":"a","n":3}}]`},

@@ -59,5 +59,5 @@ func ParseTime(s string) (Time, error) {
 }
 
 func (Time) JSONSchema() *schema.Doc {
-	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "string", Pattern: `^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$`}, {Type: "integer"}, {Type: "null"}}}
+	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "string", Pattern: schema.DatePattern}, {Type: "integer"}, {Type: "null"}}}
 }

@@ -131,6 +131,9 @@ func wrongType(e *jsonschema.ValidationError, depth int) bool {
 	return false
 }
 
+// DatePattern is what a date in ISO 8601 looks like, with or without a time.
+const DatePattern = `^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$`
+
 var english = message.NewPrinter(language.English)
 
 func text(k jsonschema.ErrorKind) string {
@@ -171,6 +174,9 @@ func text(k jsonschema.ErrorKind) string {
 	case *kind.MaxItems:
 		return fmt.Sprintf("Too big: expected array to have <=%d items", k.Want)
 	case *kind.Pattern:
+		if k.Want == DatePattern {
+			return "Invalid input: expected date, received string"
+		}
 		return "Invalid string: must match pattern /" + k.Want + "/"
 	}
 	return k.LocalizedString(english)

@@ -133,7 +133,8 @@ func readBody(r *http.Request) ([]byte, error) {
 }
 
 func limited(r *http.Request) ([]byte, error) {
-	if r.ContentLength > MaxBody {
+	if r.ContentLength > MaxBody { // read some of it, so that a client that is still sending sees the answer
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 4*MaxBody))
 		return nil, tooLarge()
 	}
 	var body []byte

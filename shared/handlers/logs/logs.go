@@ -30,6 +30,8 @@ const transport = "file"
 // ListInput asks for a page of log records. Level and Limit are the document's names, LogLevel and PerPage the reference
 // server's. A level means it and all that are graver.
 type ListInput struct {
+	Page        int         `query:"page" json:"-" minimum:"0"`    // from 1; 0 is the first one too
+	PerPage     int         `query:"perPage" json:"-" minimum:"0"` // at most 1000; 100 where 0
 	Level       string      `query:"level" json:"-" enum:"debug,info,warn,error"`
 	Limit       int         `query:"limit" json:"-" minimum:"0"`
 	TransportID string      `query:"transportId" json:"-"` // one that is not known has no records
@@ -37,8 +39,6 @@ type ListInput struct {
 	FromDate    mastra.Time `query:"fromDate" json:"-"`
 	ToDate      mastra.Time `query:"toDate" json:"-"`
 	Filters     []string    `query:"filters" json:"-" maxItems:"20"` // field:value, all must match
-	Page        int         `query:"page" json:"-" minimum:"0"`      // from 1; 0 is the first one too
-	PerPage     int         `query:"perPage" json:"-" minimum:"0"`   // at most 1000; 100 where 0
 }
 
 // Page is a page of records, each an object with time (Unix milliseconds), level, msg and its own fields. Where they

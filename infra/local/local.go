@@ -167,9 +167,13 @@ func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 		_ = p.engine.Recover(recovering, p.Mastra) // it logs what fails and ends with recovering
 	}()
 	defer func() { stop(); <-recovered }()
-	s := &http.Server{Handler: p.Handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 12 << 10, // net/http adds 4 KiB
-
-		ErrorLog: slog.NewLogLogger(p.Mastra.Logger.Handler(), slog.LevelWarn)}
+	s := &http.Server{
+		Handler:           p.Handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    12 << 10, // net/http adds 4 KiB
+		ErrorLog:          slog.NewLogLogger(p.Mastra.Logger.Handler(), slog.LevelWarn),
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(listener) }()
 	select {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -42,6 +43,7 @@ type Mastra struct {
 	agents    registry[*Agent]
 	workflows registry[Workflow]
 	tools     registry[*Tool]
+	computed  sync.Map // see Once
 }
 
 // New checks an application: ids are unique, every seam between two steps fits, every schema compiles.

@@ -132,10 +132,13 @@ func open(doc *Doc) {
 }
 
 // MapOf describes an object whose values are described by s.
-func MapOf(s *Schema) *Doc {
-	value := &Doc{}
+func MapOf(s *Schema) *Doc { return &Doc{Type: "object", AdditionalProperties: DocOf(s)} }
+
+// DocOf is the document of s; empty where it cannot be described.
+func DocOf(s *Schema) *Doc {
+	doc := &Doc{}
 	if d, err := s.document(); err == nil {
-		_ = Unmarshal(d.json, value)
+		_ = Unmarshal(d.json, doc)
 	}
-	return &Doc{Type: "object", AdditionalProperties: value}
+	return doc
 }

@@ -106,8 +106,8 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			s.writeError(w, r, err)
 		}
 		req.End(!w.failed && w.status < 500 && r.Context().Err() == nil)
-		s.logger(r).InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", w.status,
-			"ms", time.Since(start).Milliseconds())
+		s.Mastra.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("requestId", req.ID), slog.String("method", r.Method),
+			slog.String("path", r.URL.Path), slog.Int("status", w.status), slog.Int64("ms", time.Since(start).Milliseconds()))
 	}()
 	if err := s.admit(header, r); err != nil {
 		s.writeError(w, r, err)
@@ -214,6 +214,10 @@ func newRequestID(given string) string {
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	if e, ok := v.(interface{ JSON() mastra.JSON }); ok {
+		s.write(w, r, status, e.JSON())
+		return
+	}
 	buf := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if buf.Cap() < 1<<20 {
@@ -227,11 +231,15 @@ func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 		fmt.Fprintf(buf, `{"error":"Internal Server Error","requestId":%q}`, requestID(r))
 		status = http.StatusInternalServerError
 	}
+	s.write(w, r, status, buf.Bytes())
+}
+
+func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, data []byte) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		if _, err := w.Write(buf.Bytes()); err != nil && !errors.Is(err, http.ErrHandlerTimeout) {
+		if _, err := w.Write(data); err != nil {
 			s.logger(r).DebugContext(r.Context(), "the answer did not reach the client", "error", err)
 		}
 	}

@@ -72,17 +72,25 @@ type ListInput struct {
 	Partial string `query:"partial" json:"-"`
 }
 
-// List describes every agent, by its id.
-func List(_ context.Context, m *mastra.Mastra, in ListInput) (mastra.Object[ListedInfo], error) {
-	out := make(mastra.Object[ListedInfo], 0, len(m.AllAgents()))
-	for _, a := range m.AllAgents() {
-		info, err := describe(m, a, in.Partial == "true")
-		if err != nil {
-			return nil, err
+// AgentList is every agent, by its id.
+type AgentList = mastra.Encoded[mastra.Object[ListedInfo]]
+
+type listKey struct{ partial bool }
+
+// List describes every agent.
+func List(_ context.Context, m *mastra.Mastra, in ListInput) (AgentList, error) {
+	partial := in.Partial == "true"
+	return mastra.Once(m, listKey{partial}, func() (AgentList, error) {
+		out := make(mastra.Object[ListedInfo], 0, len(m.AllAgents()))
+		for _, a := range m.AllAgents() {
+			info, err := describe(m, a, partial)
+			if err != nil {
+				return AgentList{}, err
+			}
+			out = append(out, mastra.Member[ListedInfo]{Key: a.ID, Value: ListedInfo{Info: info}})
 		}
-		out = append(out, mastra.Member[ListedInfo]{Key: a.ID, Value: ListedInfo{Info: info}})
-	}
-	return out, nil
+		return mastra.Encode(out)
+	})
 }
 
 // GetInput names an agent by id or key.

@@ -172,6 +172,25 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// newer is a database that a later version of this program has left.
+func newer(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "newer.db")
+	_, process := serve(t, "STORAGE_URL=sqlite://"+path)
+	process.Process.Signal(syscall.SIGTERM)
+	if err := process.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt([]byte{0, 0, 1, 0}, 60); err != nil { // user_version, see SQLite's file format
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestRefusedStarts(t *testing.T) {
 	url, _ := serve(t)
 	taken := url[strings.LastIndex(url, ":")+1:]
@@ -188,6 +207,7 @@ func TestRefusedStarts(t *testing.T) {
 		{"no port", "PORT=http", `PORT="http"`},
 		{"a folder that cannot be written", "DATA_DIR=" + filepath.Join(file, "data"), "DATA_DIR="},
 		{"a corrupt database", "STORAGE_URL=sqlite://" + corrupt, "corrupt.db"},
+		{"a newer database", "STORAGE_URL=sqlite://" + newer(t), "newer"},
 		{"another storage", "STORAGE_URL=mysql://x", "STORAGE_URL="},
 		{"an unknown model", "MODEL=acme/x", "MODEL: .*acme/x"},
 		{"a model without its key", "MODEL=openai/x", "OPENAI_API_KEY"},
@@ -299,11 +319,16 @@ func TestKeys(t *testing.T) {
 		t.Errorf("list: %s", list)
 	}
 	save := `{"messages": [{"role": "user", "content": "hi"}], "resourceId": "bob"}`
+	_, ran := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages":"hi","memory":{"thread":"bobs-own","resource":"bob"}}`, "Authorization", "Bearer "+free)
+	trace := regexp.MustCompile(`"traceId":"(\w+)"`).FindStringSubmatch(ran)[1]
+	_, ran = call(t, "POST", url+"/api/workflows/refundWorkflow/execute", `{"inputData": {"orderId": "A", "amount": 250}}`, "Authorization", "Bearer "+free)
+	run := regexp.MustCompile(`"runId":"([^"]+)"`).FindStringSubmatch(ran)[1]
 	for _, c := range []struct {
 		name, method, path, body, secret string
 		status                           int
 	}{
 		{"nobody", "GET", "/agents", "", "", 401},
+		{"how to sign in", "GET", "/auth/capabilities", "", "", 200},
 		{"ann", "GET", "/agents", "", secret, 200},
 		{"the back end for bob", "POST", "/memory/bobs/save", save, free, 200},
 		{"ann reads bob's", "GET", "/memory/bobs", "", secret, 403},
@@ -311,6 +336,15 @@ func TestKeys(t *testing.T) {
 		{"ann writes bob's", "POST", "/memory/bobs/save", save, secret, 403},
 		{"ann runs in bob's", "POST", "/agents/myAgent/generate", `{"messages":"hi","memory":{"thread":"bobs","resource":"bob"}}`, secret, 403},
 		{"ann deletes bob's", "DELETE", "/memory/bobs", "", secret, 403},
+		{"the back end reads bob's trace", "GET", "/observability/traces/" + trace, "", free, 200},
+		{"ann reads bob's trace", "GET", "/observability/traces/" + trace, "", secret, 404},
+		{"ann judges bob's trace", "POST", "/observability/scores", `{"score":{"scorerId":"s","score":1,"traceId":"` + trace + `"}}`, secret, 404},
+		{"ann reads bob's scores", "GET", "/observability/scores?traceId=" + trace, "", secret, 404},
+		{"ann reads all feedback", "GET", "/observability/feedback", "", secret, 404},
+		{"ann reads the log", "GET", "/logs", "", secret, 403},
+		{"ann reads another's run", "GET", "/workflows/refundWorkflow/runs/" + run, "", secret, 404},
+		{"ann answers for another", "POST", "/workflows/refundWorkflow/resume-async?runId=" + run, `{"step":"approve","resumeData":{"approved":true}}`, secret, 404},
+		{"ann cancels another's run", "POST", "/workflows/refundWorkflow/runs/" + run + "/cancel", "", secret, 404},
 	} {
 		if status, body := call(t, c.method, url+"/api"+c.path, c.body, "Authorization", "Bearer "+c.secret); status != c.status {
 			t.Errorf("%s: %d %s", c.name, status, body)

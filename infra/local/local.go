@@ -149,10 +149,11 @@ func open(c config, o Options) (_ *Process, err error) {
 	if o.AnyOrigin {
 		s.Origins, s.LoopbackOnly = []string{"*"}, false
 	}
-	if c.auth {
-		if s.Auth = p.Mastra.Auth; s.Auth == nil {
-			s.Auth = server.APIKeys{Store: p.storage}
-		}
+	switch {
+	case !c.auth:
+		p.Mastra.Auth = nil
+	case p.Mastra.Auth == nil:
+		p.Mastra.Auth = server.APIKeys{Store: p.storage}
 	}
 	p.Handler, err = server.New(s, Tables()...)
 	return p, err

@@ -33,7 +33,7 @@ func (s *Server) describe() ([]byte, error) {
 			"securitySchemes": map[string]any{"bearer": map[string]string{"type": "http", "scheme": "bearer"}},
 		}},
 	}
-	if s.Auth != nil {
+	if s.Mastra.Auth != nil {
 		doc.Set("security", []any{map[string]any{"bearer": []string{}}})
 	}
 	return schema.Marshal(doc)

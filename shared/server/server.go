@@ -21,15 +21,15 @@ import (
 	"mastralambda/shared/schema"
 )
 
-// Server is an http.Handler over route tables. Its fields are set before New and not changed after.
+// Server is an http.Handler over route tables. Its fields are set before New and not changed after. Callers are
+// authenticated by Mastra.Auth; where it is nil, every caller is let in as nobody in particular.
 type Server struct {
 	Mastra       *mastra.Mastra
-	Prefix       string               // "/api"
-	Version      string               // of the application, for OpenAPI
-	Auth         mastra.Authenticator // nil: every caller is let in as nobody in particular
-	Origins      []string             // web origins that browsers may call from: "https://app.example", "*" for all
-	LoopbackOnly bool                 // only this machine's Host, and its Origins besides those above
-	StreamFormat Framing              // instead of each route's own
+	Prefix       string   // "/api"
+	Version      string   // of the application, for OpenAPI
+	Origins      []string // web origins that browsers may call from: "https://app.example", "*" for all
+	LoopbackOnly bool     // only this machine's Host, and its Origins besides those above
+	StreamFormat Framing  // instead of each route's own
 	routes       []Route
 	root         node
 	openAPI      func() ([]byte, error)
@@ -173,7 +173,7 @@ func fingerprint(r *http.Request, body []byte) string {
 // authenticate finds out who calls and whether the caller may use the route.
 func (s *Server) authenticate(r *http.Request, route *Route) (context.Context, error) {
 	ctx := r.Context()
-	if s.Auth == nil || route.Public {
+	if s.Mastra.Auth == nil || route.Public {
 		return ctx, nil
 	}
 	token := ""
@@ -182,7 +182,7 @@ func (s *Server) authenticate(r *http.Request, route *Route) (context.Context, e
 	} else if strings.Contains(r.URL.RawQuery, "apiKey=") {
 		token = r.URL.Query().Get("apiKey")
 	}
-	p, err := s.Auth.Authenticate(ctx, mastra.Credentials{Token: token, Header: r.Header.Get})
+	p, err := s.Mastra.Auth.Authenticate(ctx, mastra.Credentials{Token: token, Header: r.Header.Get})
 	if err != nil {
 		return nil, err
 	}

@@ -278,7 +278,7 @@ func TestAuthentication(t *testing.T) {
 	store[key.Hash] = key
 	reader, key := server.NewKey("reader", mastra.Principal{Permissions: []string{"things:read"}}, 1)
 	store[key.Hash] = key
-	s, _ := newServer(t, func(s *server.Server) { s.Auth = server.APIKeys{Store: store} })
+	s, _ := newServer(t, func(s *server.Server) { s.Mastra.Auth = server.APIKeys{Store: store} })
 	for _, c := range []struct {
 		name, method, target, token string
 		status                      int

@@ -88,12 +88,20 @@ type Done struct {
 	Success bool `json:"success"`
 }
 
+// judge says whether the caller may judge a trace, or read its judgements. One bound to a resource may where the trace is
+// its resource's; another one anywhere, but where the trace must exist.
+func judge(ctx context.Context, m *mastra.Mastra, traceID string, mustExist bool) error {
+	if !mustExist && mastra.Resource(ctx, "") == "" {
+		return nil
+	}
+	_, err := visible(ctx, m, traceID)
+	return err
+}
+
 // AddScore stores a score. A flat one names a trace, which must exist.
 func AddScore(ctx context.Context, m *mastra.Mastra, in AddScoreInput) (Done, error) {
-	if in.flat {
-		if _, err := visible(ctx, m, in.TraceID); err != nil {
-			return Done{}, err
-		}
+	if err := judge(ctx, m, in.TraceID, in.flat); err != nil {
+		return Done{}, err
 	}
 	s := in.Score
 	if s.ID == "" {
@@ -173,9 +181,9 @@ func AddFeedback(ctx context.Context, m *mastra.Mastra, in AddFeedbackInput) (Do
 		if in.Value == nil && in.Comment == "" {
 			return Done{}, mastra.Invalid("rating", "Required: rating, value or comment")
 		}
-		if _, err := visible(ctx, m, in.TraceID); err != nil {
-			return Done{}, err
-		}
+	}
+	if err := judge(ctx, m, in.TraceID, in.flat); err != nil {
+		return Done{}, err
 	}
 	f := in.Feedback
 	if f.ID == "" {
@@ -207,6 +215,9 @@ type ScorePage struct {
 
 // Scores lists scores.
 func Scores(ctx context.Context, m *mastra.Mastra, in JudgementsInput) (ScorePage, error) {
+	if err := judge(ctx, m, in.TraceID, false); err != nil {
+		return ScorePage{}, err
+	}
 	q := in.query()
 	page, err := m.Storage.Scores(ctx, q)
 	if err != nil {
@@ -223,6 +234,9 @@ type FeedbackPage struct {
 
 // FeedbackList lists feedback.
 func FeedbackList(ctx context.Context, m *mastra.Mastra, in JudgementsInput) (FeedbackPage, error) {
+	if err := judge(ctx, m, in.TraceID, false); err != nil {
+		return FeedbackPage{}, err
+	}
 	q := in.query()
 	page, err := m.Storage.Feedback(ctx, q)
 	if err != nil {

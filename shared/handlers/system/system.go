@@ -35,8 +35,8 @@ type AuthCapabilities struct {
 }
 
 // Capabilities says how a client signs in.
-func Capabilities(context.Context, *mastra.Mastra, Nothing) (AuthCapabilities, error) {
-	return AuthCapabilities{}, nil
+func Capabilities(_ context.Context, m *mastra.Mastra, _ Nothing) (AuthCapabilities, error) {
+	return AuthCapabilities{Enabled: m.Auth != nil}, nil
 }
 
 // PackageList is what Studio reads to know which pages to show.

@@ -106,7 +106,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/logs?level=loud":             `{"field":"level","message":"Invalid option: expected one of \"debug\"|\"info\"|\"warn\"|\"error\""}`,
-		"/logs?logLevel=bogus&page=-1": `{"field":"logLevel","message":"Invalid option: expected one of \"debug\"|\"info\"|\"warn\"|\"error\"|\"silent\""},{"field":"page","message":"Too small: expected number to be >=0"}`,
+		"/logs?logLevel=bogus&page=-1": `{"field":"page","message":"Too small: expected number to be >=0"},{"field":"logLevel","message":"Invalid option: expected one of \"debug\"|\"info\"|\"warn\"|\"error\"|\"silent\""}`,
 		"/logs?limit=many":             `{"field":"limit"`,
 		"/logs?fromDate=yesterday":     `{"field":"fromDate"`,
 	} {

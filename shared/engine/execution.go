@@ -59,7 +59,8 @@ func (e *Engine) launch(ctx context.Context, x *execution, stream bool) error {
 	}
 	x.e, x.key, x.first = e, runKey{mastra.Tenant(ctx), x.run.ID}, true
 	x.stored, x.done = make(chan struct{}), make(chan struct{})
-	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequestContext(mastra.NewContext(task.Context(), x.m), x.run.Context))
+	inside := mastra.WithRequest(mastra.NewContext(task.Context(), x.m), nil) // what a step calls is not the request itself
+	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequestContext(inside, x.run.Context))
 	x.store = context.WithoutCancel(task.Context())
 	x.trace = newTrace(ctx, x)
 	if stream {

@@ -1,6 +1,6 @@
 // Command bench measures the servers as they are shipped: start, size, memory, requests a second. It builds them, runs them
 // as child processes with fresh data, loads them over loopback, and compares with another server where -against names one
-// that serves the reference application (the oracle, with REF_DELAY=0). An answer that is not right makes it fail; a figure
+// that serves the reference application with a model that does not wait. An answer that is not right makes it fail; a figure
 // that misses its bar does not.
 package main
 

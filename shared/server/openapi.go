@@ -128,7 +128,7 @@ func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request, _ any) {
 
 // Swagger UI itself comes from a CDN, by exact version and hash: embedded it would weigh more than the server.
 const swaggerPage = `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Mastra API</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>Mastra API</title>
 <link rel="stylesheet" href="https://unpkg.com/swagger-ui-dist@5.35.0/swagger-ui.css" integrity="sha384-WlYgdmXYOOBWL5apwjDEZwN+U3HmXSSu5R6V5aGxEcf7z+KuRNwBhoxKVN1i3D5I" crossorigin="anonymous"></head>
 <body><div id="ui"><noscript>This page needs JavaScript.</noscript><p>The document itself is <a href="OPENAPI">OPENAPI</a>.</p></div>
 <script src="https://unpkg.com/swagger-ui-dist@5.35.0/swagger-ui-bundle.js" integrity="sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9" crossorigin="anonymous"></script>

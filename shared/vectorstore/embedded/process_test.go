@@ -25,7 +25,7 @@ func TestKill(t *testing.T) {
 	indexWith(t, dir, 70)
 	self, err := os.Executable()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	writer := exec.CommandContext(t.Context(), self, "-test.run=^TestKill$")
 	writer.Env = append(os.Environ(), "EMBEDDED_TEST_WRITER="+dir)

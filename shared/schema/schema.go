@@ -31,11 +31,13 @@ type Schema struct {
 	typ      reflect.Type // nil where the schema was parsed
 	document func() (document, error)
 	compiled func() (*jsonschema.Schema, error)
+	super    sync.Map // draft -> string, see SuperJSON
 }
 
 type document struct {
 	json JSON // as published: additionalProperties false on structs, as zod publishes objects
 	open JSON // as validated: unknown keys pass and are dropped
+	tree *Doc // holds the order in which fields are declared; nil where the schema was parsed
 }
 
 var byType sync.Map // reflect.Type -> *Schema
@@ -132,6 +134,7 @@ func describe(t reflect.Type) (d document, err error) {
 		return d, err
 	}
 	open(doc)
+	d.tree = doc
 	d.open, err = Marshal(doc)
 	return d, err
 }

@@ -14,6 +14,15 @@ func (s *Schema) SuperJSON(draft string) string {
 	if s == nil {
 		return ""
 	}
+	if text, ok := s.super.Load(draft); ok {
+		return text.(string)
+	}
+	text := s.superJSON(draft)
+	s.super.Store(draft, text)
+	return text
+}
+
+func (s *Schema) superJSON(draft string) string {
 	doc := string(s.JSON())
 	var b strings.Builder
 	b.WriteString(`{"json":{"$schema":"` + draft + `"`)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -41,11 +42,36 @@ func (s *Schema) Validate(value any) ([]Issue, error) {
 	}
 	var invalid *jsonschema.ValidationError
 	if err := c.Validate(value); errors.As(err, &invalid) {
-		return collect(invalid, nil), nil
+		return s.declared(collect(invalid, nil)), nil
 	} else if err != nil {
 		return nil, err
 	}
 	return nil, nil
+}
+
+// declared sorts issues by the order in which their fields are declared, as the reference server lists them.
+func (s *Schema) declared(issues []Issue) []Issue {
+	d, err := s.document()
+	if err != nil || d.tree == nil {
+		return issues
+	}
+	slices.SortStableFunc(issues, func(a, b Issue) int { return slices.Compare(place(d.tree, a.Field), place(d.tree, b.Field)) })
+	return issues
+}
+
+// place is the number of each part of a field's path: of a property among those declared, of an item in its list.
+func place(doc *Doc, field string) (at []int) {
+	for part := range strings.SplitSeq(field, ".") {
+		var inner *Doc
+		n, err := strconv.Atoi(part)
+		if doc != nil && err == nil && doc.Items != nil {
+			inner = doc.Items
+		} else if doc != nil {
+			n, inner = slices.Index(doc.PropertyOrder, part), doc.Properties[part]
+		}
+		at, doc = append(at, n), inner
+	}
+	return at
 }
 
 func collect(e *jsonschema.ValidationError, out []Issue) []Issue {

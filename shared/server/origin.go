@@ -20,14 +20,17 @@ func (s *Server) admit(header http.Header, r *http.Request) error {
 	if origin == "" {
 		return nil
 	}
-	header.Add("Vary", "Origin")
+	anyOrigin := slices.Contains(s.Origins, "*")
+	if !anyOrigin {
+		header.Add("Vary", "Origin")
+	}
 	allowed := slices.Contains(s.Origins, origin)
 	if s.LoopbackOnly && !allowed {
 		u, err := url.Parse(origin)
 		allowed = err == nil && loopback(u.Host)
 	}
 	switch {
-	case slices.Contains(s.Origins, "*"):
+	case anyOrigin:
 		header.Set("Access-Control-Allow-Origin", "*")
 	case allowed:
 		header.Set("Access-Control-Allow-Origin", origin)

@@ -53,7 +53,7 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 	flusher := http.NewResponseController(w)
 	contentType, beat := "text/event-stream", ": \n\n"
 	if f == Chunked {
-		contentType, beat = "text/plain; charset=utf-8", "\n"
+		contentType, beat = "text/plain", "\n"
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-cache")

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// side is which of our two servers answers a case.
+type side int
+
+const (
+	twin side = iota // infra/conformance; the server that we are compared with answers the same requests
+	own              // infra/local with shared/app
+)
+
+// benchCase is one row of the table.
+type benchCase struct {
+	name        string
+	side        side
+	concurrency int // 0: that of the flag
+	load        load
+	bar         float64 // requests a second, 0 without one
+	barMS       float64 // median in milliseconds, 0 without one
+	payload     string
+}
+
+const conversation = `{"messages":"hello","memory":{"thread":"bench-%d","resource":"bench"}}`
+
+// generate is the load that fills threads and traces.
+var generate = load{each(post("/api/agents/echo-agent/generate", conversation)), contains(`"text":"Echo: hello"`)}
+
+// cases are the loads that need nothing but a running server. The order is that of the table.
+func cases() []benchCase {
+	return []benchCase{
+		{name: "generate", load: generate, bar: 4000, payload: "echo-agent, memory and traces on, a thread per connection"},
+		{name: "stream", load: load{each(post("/api/agents/echo-agent/stream", conversation)), ends(`"type":"finish"`, "data: [DONE]\n\n")},
+			bar: 3000, payload: "the same as SSE, read to [DONE]"},
+		{name: "workflow start-async", load: load{each(post("/api/workflows/sequential-workflow/start-async", `{"inputData":{"name":"ann"}}`)),
+			contains(`"greeting":"Hello, ANN!"`)}, bar: 3000, payload: "sequential-workflow, two steps"},
+		{name: "agents list", load: load{each(get("/api/agents")), contains(`"network-agent"`)}, bar: 40000, payload: "GET /api/agents"},
+		{name: "tool execute", load: load{each(post("/api/tools/calculator/execute", `{"data":{"op":"add","a":2,"b":3}}`)), contains(`"result":5`)},
+			payload: "calculator"},
+		{name: "messages list", load: load{each(get("/api/memory/threads/bench-0/messages?agentId=echo-agent&perPage=20")), contains("Echo: hello")},
+			payload: "20 of thread bench-0"},
+		{name: "traces list", load: load{each(get("/api/observability/traces?perPage=10")), contains(`"spans":[{`)},
+			payload: "10 of all that is stored"},
+		{name: "myAgent generate", side: own, load: load{each(post("/api/agents/myAgent/generate",
+			`{"messages":"What is 2+2?","memory":{"thread":"bench-%d","resource":"bench"}}`)), contains(`"toolName":"calculator"`, `"result":4`)},
+			payload: "offline/demo, two model calls and the calculator, memory and traces on"},
+		{name: "myWorkflow execute", side: own, load: load{each(post("/api/workflows/myWorkflow/execute",
+			`{"triggerData":{"userId":"123","action":"process"}}`)), contains("Hello user 123")}, payload: "four steps, two of them in parallel"},
+	}
+}
+
+// each is a load's requests where every connection sends one again and again.
+func each(make func(worker int) []byte) func(int) [][]byte {
+	return func(worker int) [][]byte { return [][]byte{make(worker)} }
+}
+
+// post is a request with a JSON body; a %d in it is the number of the connection.
+func post(path, body string) func(int) []byte {
+	return func(worker int) []byte {
+		b := body
+		if bytes.Contains([]byte(b), []byte("%d")) {
+			b = fmt.Sprintf(b, worker)
+		}
+		return request("POST", path, b)
+	}
+}
+
+func get(path string) func(int) []byte {
+	return func(int) []byte { return request("GET", path, "") }
+}
+
+// contains expects an answer to hold all of the texts.
+func contains(texts ...string) func([]byte) error {
+	want := make([][]byte, len(texts))
+	for i, t := range texts {
+		want[i] = []byte(t)
+	}
+	return func(body []byte) error {
+		for _, w := range want {
+			if !bytes.Contains(body, w) {
+				return fmt.Errorf("%s is not in the answer %.500s", w, body)
+			}
+		}
+		return nil
+	}
+}
+
+// ends expects an answer to hold a text and to end with another one.
+func ends(text, end string) func([]byte) error {
+	holds := contains(text)
+	return func(body []byte) error {
+		if !bytes.HasSuffix(body, []byte(end)) {
+			return fmt.Errorf("the answer does not end with %q: %.500s", end, body)
+		}
+		return holds(body)
+	}
+}

@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
+)
+
+// own notes an execution whose run is stored: from now on the heartbeat keeps its lease.
+func (e *Engine) own(x *execution) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running[x.key] = x
+	if !e.tended {
+		e.tended = e.supervisor.Tend(e.tend)
+	}
+}
+
+// tend renews leases until the runs have ended.
+func (e *Engine) tend(stop <-chan struct{}) {
+	ticker := time.NewTicker(e.heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+		}
+		e.mu.Lock()
+		due := make([]*execution, 0, len(e.running))
+		for _, x := range e.running {
+			if x.m.Now().UnixMilli()-x.renewed.Load() >= e.heartbeat.Milliseconds()/2 { // a checkpoint renews it too
+				due = append(due, x)
+			}
+		}
+		e.mu.Unlock()
+		for _, x := range due {
+			e.renew(x)
+		}
+	}
+}
+
+// renew prolongs the lease of a run that lasts, and sees whether it was cancelled or taken over meanwhile.
+func (e *Engine) renew(x *execution) {
+	ctx, cancel := context.WithTimeout(x.store, e.heartbeat)
+	defer cancel()
+	now := mastra.TimeOf(x.m.Now())
+	run, err := x.m.Storage.Lease(ctx, x.run.ID, e.owner, now+mastra.Time(e.lease.Milliseconds()))
+	select {
+	case <-x.done:
+		return
+	default:
+	}
+	switch {
+	case err == nil && run.Status == mastra.StatusCanceled:
+		x.cancel(runlog.ErrCanceled)
+	case mastra.CodeOf(err) == mastra.CodeConflict || err == nil && (run.Fence != x.run.Fence || run.Status.Ended()):
+		e.lose(x)
+	case err != nil:
+		x.m.Logger.WarnContext(ctx, "the run's lease could not be renewed", "runId", x.run.ID, "error", err)
+	default:
+		x.renewed.Store(int64(now))
+	}
+}
+
+// lose ends an execution whose run is cancelled, or another's.
+func (e *Engine) lose(x *execution) {
+	run, err := x.m.Storage.Run(x.store, x.run.ID)
+	if err == nil && run.Status == mastra.StatusCanceled {
+		x.cancel(runlog.ErrCanceled)
+		return
+	}
+	x.cancel(errLost)
+}
+
+// Recover takes over what other processes left behind, at once and then each heartbeat, until ctx ends.
+func (e *Engine) Recover(ctx context.Context, m *mastra.Mastra) error {
+	ticker := time.NewTicker(e.heartbeat)
+	defer ticker.Stop()
+	for {
+		if err := e.TakeOver(ctx, m); err != nil && ctx.Err() == nil {
+			m.Logger.ErrorContext(ctx, "looking for runs to take over failed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// takeAtOnce is how many runs one look takes over at most: others may take the rest.
+const takeAtOnce = 100
+
+// TakeOver takes over the runs whose owner's lease ran out and goes on with each in the background, from its last
+// checkpoint: steps with a result are not run again, those that were interrupted are.
+func (e *Engine) TakeOver(ctx context.Context, m *mastra.Mastra) error {
+	if e.stopping() {
+		return nil
+	}
+	refs, err := m.Storage.Expired(ctx, mastra.TimeOf(m.Now()), takeAtOnce)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, ref := range refs {
+		e.mu.Lock()
+		here := e.running[runKey{ref.Tenant, ref.RunID}] != nil
+		e.mu.Unlock()
+		if here { // its heartbeat is late
+			continue
+		}
+		if err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) error {
+	run, err := m.Storage.Lease(ctx, id, e.owner, mastra.TimeOf(m.Now())+mastra.Time(e.lease.Milliseconds()))
+	if code := mastra.CodeOf(err); code == mastra.CodeConflict || code == mastra.CodeNotFound {
+		return nil // another one was first
+	} else if err != nil {
+		return err
+	}
+	if run.Status != mastra.StatusRunning {
+		return nil
+	}
+	w, err := m.Workflow(run.WorkflowID)
+	if err != nil {
+		return e.giveUp(ctx, m, run, "The workflow "+run.WorkflowID+" is no longer there: its run cannot go on")
+	}
+	if err := e.fits(w.Graph(), run); err != nil {
+		return e.giveUp(ctx, m, run, err.Error())
+	}
+	if run.Caller != nil {
+		ctx = mastra.WithPrincipal(ctx, run.Caller)
+	}
+	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID)
+	return e.launch(ctx, &execution{m: m, g: w.Graph(), run: *run, from: mastra.StatusRunning, taken: true}, false)
+}
+
+// giveUp fails a run that cannot go on.
+func (e *Engine) giveUp(ctx context.Context, m *mastra.Mastra, run *mastra.Run, reason string) error {
+	m.Logger.ErrorContext(ctx, "a run cannot be taken over", "runId", run.ID, "workflow", run.WorkflowID, "reason", reason)
+	run.Status, run.Error = mastra.StatusFailed, &mastra.RunError{Message: reason, Name: "Error"}
+	run.UpdatedAt, run.Owner, run.LeaseUntil, run.Steps = mastra.TimeOf(m.Now()), "", 0, nil
+	err := m.Storage.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: *run}}})
+	if mastra.CodeOf(err) == mastra.CodeConflict {
+		return nil
+	}
+	return err
+}
+
+// stopping says that the process begins no new runs.
+func (e *Engine) stopping() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.drained != nil
+}
+
+// Drain begins no new runs. Those that somebody waits for go on until ctx ends; the others stop at their next step, for
+// another process to take over at once. Where ctx ends first the rest is given up in the middle of a step.
+func (e *Engine) Drain(ctx context.Context) error {
+	e.mu.Lock()
+	if e.drained == nil {
+		e.drained = make(chan struct{})
+		if e.live == 0 {
+			close(e.drained)
+		}
+	}
+	e.mu.Unlock()
+	select {
+	case <-e.drained:
+		return nil
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	var rest []*execution
+	for _, x := range e.running {
+		rest = append(rest, x)
+	}
+	e.mu.Unlock()
+	for _, x := range rest {
+		x.release()
+		x.cancel(errReleased)
+	}
+	return ctx.Err()
+}

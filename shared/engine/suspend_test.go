@@ -1,0 +1,161 @@
+package engine_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+func resume(t *testing.T, p *process, w mastra.Workflow, c mastra.WorkflowResume) *mastra.Run {
+	t.Helper()
+	run, err := p.engine.Resume(context.Background(), p.Mastra, w, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func TestSuspend(t *testing.T) {
+	type answers struct {
+		Ask  int `json:"ask"`
+		Ask2 int `json:"ask2"`
+		Inc  int `json:"inc"`
+	}
+	inner := mastra.NewWorkflow[int, int]("inner").Then(step("i1", inc)).Then(ask("ask"))
+	add := func(n string) mastra.JSON { return mastra.JSON(`{"add":` + n + `}`) }
+	for _, c := range []struct {
+		name     string
+		workflow mastra.Workflow
+		waits    string // what is suspended at first
+		resumes  []mastra.WorkflowResume
+		want     string
+	}{
+		{"a step", mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(ask("ask")).Then(step("b", double)),
+			`[["ask"]]`, []mastra.WorkflowResume{{Data: add("5")}}, "14"},
+		{"two of three at once", mastra.NewWorkflow[int, answers]("w").Parallel(ask("ask"), ask("ask2"), step("inc", inc)),
+			`[["ask"],["ask2"]]`, []mastra.WorkflowResume{{Step: []string{"ask2"}, Data: add("5")}, {Data: add("6")}}, `{"ask":7,"ask2":6,"inc":2}`},
+		{"in a branch", mastra.NewWorkflow[int, map[string]int]("w").Branch(mastra.When(func(int) bool { return true }, ask("ask")), mastra.When(func(int) bool { return false }, ask("never"))),
+			`[["ask"]]`, []mastra.WorkflowResume{{Step: []string{"ask"}, Data: add("5")}}, `{"ask":6}`},
+		{"nested", mastra.NewWorkflow[int, int]("w").Then(inner).Then(step("b", double)),
+			`[["inner","ask"]]`, []mastra.WorkflowResume{{Step: []string{"inner", "ask"}, Data: add("5")}}, "14"},
+		{"nested, by its workflow", mastra.NewWorkflow[int, int]("w").Then(inner).Then(step("b", double)),
+			`[["inner","ask"]]`, []mastra.WorkflowResume{{Step: []string{"inner"}, Data: add("5")}}, "14"},
+		{"in a foreach, all turns begun", mastra.NewWorkflow[int, []int]("w").Then(mastra.NewStep("list", func(context.Context, int) ([]int, error) { return []int{1, 2}, nil })).ForEach(ask("ask"), 2),
+			`[["ask"]]`, []mastra.WorkflowResume{{Data: add("5")}, {Data: add("5")}}, "[6,7]"},
+		{"in a loop, each turn", mastra.NewWorkflow[int, int]("w").Until(ask("ask"), mastra.Cond(func(n int) bool { return n > 10 })),
+			`[["ask"]]`, []mastra.WorkflowResume{{Data: add("5")}, {Data: add("7")}}, "13"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := inNewFile(t, c.workflow)
+			run := start(t, p, c.workflow, mastra.WorkflowCall{Input: mastra.JSON("1")})
+			if waits, _ := schema.Marshal(run.Suspended); run.Status != mastra.StatusSuspended || string(waits) != c.waits {
+				t.Fatalf("%s %s %v", run.Status, waits, run.Error)
+			}
+			for _, r := range c.resumes {
+				if run.Status.Ended() { // a foreach may have had all its turns suspended at once
+					break
+				}
+				r.RunID = run.ID
+				run = resume(t, p, c.workflow, r)
+			}
+			if run.Status != mastra.StatusSuccess || string(run.Result) != c.want {
+				t.Errorf("%s %s %+v, want %s", run.Status, run.Result, run.Error, c.want)
+			}
+			trace, err := p.store.Trace(context.Background(), run.TraceID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parents := map[string]bool{}
+			for _, s := range trace {
+				parents[s.SpanID] = true
+			}
+			for _, s := range trace {
+				if s.ParentID != "" && !parents[s.ParentID] {
+					t.Errorf("the span %q hangs in the air", s.Name)
+				}
+			}
+		})
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	w := mastra.NewWorkflow[int, map[string]int]("w").Parallel(ask("ask"), ask("ask2"))
+	p := inNewFile(t, w)
+	run := start(t, p, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
+	for _, c := range []struct {
+		name string
+		mastra.WorkflowResume
+		code mastra.Code
+		text string
+	}{
+		{"an unknown run", mastra.WorkflowResume{RunID: "nope"}, mastra.CodeNotFound, "Workflow run not found"},
+		{"no step, where two wait", mastra.WorkflowResume{RunID: run.ID, Data: mastra.JSON(`{"add":1}`)}, mastra.CodeInvalid,
+			`Multiple suspended steps found: [ask], [ask2]. Please specify which step to resume using the "step" parameter.`},
+		{"another step", mastra.WorkflowResume{RunID: run.ID, Step: []string{"nostep"}}, mastra.CodeConflict,
+			`This workflow step "nostep" was not suspended. Available suspended steps: [ask, ask2]`},
+		{"wrong data", mastra.WorkflowResume{RunID: run.ID, Step: []string{"ask"}, Data: mastra.JSON(`{"add":"x"}`)}, mastra.CodeInvalid,
+			"Invalid resume data: \n- add: Invalid input: expected number, received string"},
+		{"no data", mastra.WorkflowResume{RunID: run.ID, Step: []string{"ask"}}, mastra.CodeInvalid,
+			"Invalid resume data: \n- : Invalid input: expected object, received undefined"},
+	} {
+		_, err := p.engine.Resume(context.Background(), p.Mastra, w, c.WorkflowResume)
+		if e, ok := err.(*mastra.Error); !ok || e.Code != c.code || e.Message != c.text {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestOneResumeWins(t *testing.T) {
+	var ran atomic.Int32
+	w := mastra.NewWorkflow[int, int]("w").Then(ask("ask")).Then(step("after", func(_ context.Context, n int) (int, error) { ran.Add(1); return n, nil }))
+	p := inNewFile(t, w)
+	run := start(t, p, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
+	var won, lost atomic.Int32
+	atOnce(100, func() {
+		switch _, err := p.engine.Resume(context.Background(), p.Mastra, w, mastra.WorkflowResume{RunID: run.ID, Data: mastra.JSON(`{"add":1}`)}); mastra.CodeOf(err) {
+		case "":
+			won.Add(1)
+		case mastra.CodeConflict:
+			lost.Add(1)
+		default:
+			t.Error(err)
+		}
+	})
+	if won.Load() != 1 || lost.Load() != 99 || ran.Load() != 1 {
+		t.Errorf("%d won, %d lost, the next step ran %d times", won.Load(), lost.Load(), ran.Load())
+	}
+}
+
+func TestOneStartRuns(t *testing.T) {
+	var ran atomic.Int32
+	w := mastra.NewWorkflow[int, int]("w").Then(step("a", func(_ context.Context, n int) (int, error) { ran.Add(1); return n, nil })).Then(step("b", inc))
+	p := inNewFile(t, w)
+	other := open(t, p.path, []mastra.Workflow{w}) // another process over the same file
+	atOnce(100, func() {
+		for _, p := range []*process{p, other} {
+			run, err := p.engine.Start(context.Background(), p.Mastra, w, mastra.WorkflowCall{RunID: "one", Input: mastra.JSON("1")})
+			if err != nil || string(run.Result) != "2" {
+				t.Errorf("%v %+v", err, run)
+			}
+		}
+	})
+	if ran.Load() != 1 {
+		t.Errorf("it ran %d times", ran.Load())
+	}
+	if _, err := p.engine.Start(context.Background(), p.Mastra, w, mastra.WorkflowCall{RunID: "one", Input: mastra.JSON("2")}); mastra.CodeOf(err) != mastra.CodeConflict {
+		t.Errorf("another input joins: %v", err)
+	}
+}
+
+func atOnce(n int, f func()) {
+	var wait sync.WaitGroup
+	for range n {
+		wait.Go(f)
+	}
+	wait.Wait()
+}

@@ -1,0 +1,271 @@
+package embedded
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"unsafe"
+)
+
+const (
+	chunkSlots = 1024
+	exactDim   = 64  // up to this dimension vectors are kept in memory and have no codes
+	keptMeta   = 512 // bytes of metadata that are kept in memory; longer ones are read where they are needed
+)
+
+// slot is the place of one vector. A vector that is overwritten gets a new one.
+type slot struct {
+	id               string
+	valuesAt, metaAt int64
+	meta             []byte // nil where it is too long
+	metaLen          int32
+	dead             bool
+}
+
+// chunk holds up to chunkSlots slots and what is scanned of them.
+type chunk struct {
+	slots  []slot
+	plane0 []uint64 // words a slot
+	rest   []uint64 // (planes-1) * words a slot
+	est    []estimator
+	values []float32 // where vectors are short
+}
+
+// state is what is known of an index's file.
+type state struct {
+	header
+	coder   *coder
+	file    *os.File
+	info    os.FileInfo
+	end     int64 // of what is loaded
+	seen    int64 // the file's size when it was last looked at
+	chunks  []*chunk
+	byID    map[string]uint32
+	live    int
+	garbage int64 // bytes of the file that nobody needs
+}
+
+// index is one index of a store. Its file may be changed by other processes too, all of which append.
+type index struct {
+	path string
+
+	mu sync.RWMutex // of st and what it points to; queries hold it for reading
+	st *state
+
+	writing sync.Mutex // held by the one who commits for all that wait
+	queueMu sync.Mutex
+	queue   []*change
+}
+
+var errGone = errors.New("the index is gone")
+
+// refresh brings the state up to the file. It costs one stat where nothing has changed.
+// errGone says that there is no such index any more, or another one of its name.
+func (ix *index) refresh() error {
+	info, err := os.Stat(ix.path)
+	if err != nil {
+		return gone(err)
+	}
+	ix.mu.RLock()
+	fresh := ix.st != nil && ix.st.seen == info.Size() && os.SameFile(ix.st.info, info)
+	ix.mu.RUnlock()
+	if fresh {
+		return nil
+	}
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	return ix.update()
+}
+
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	}
+	return err
+}
+
+// update is refresh under mu.
+func (ix *index) update() error {
+	info, err := os.Stat(ix.path)
+	if err != nil {
+		return gone(err)
+	}
+	if ix.st == nil || !os.SameFile(ix.st.info, info) || info.Size() < ix.st.end {
+		st, err := openState(ix.path)
+		if err != nil {
+			return gone(err)
+		}
+		if ix.st != nil {
+			other := ix.st.seed != st.seed
+			ix.st.file.Close()
+			if other {
+				st.file.Close()
+				ix.st = nil
+				return errGone
+			}
+		}
+		ix.st = st
+		info = st.info
+	}
+	if err := ix.st.load(info.Size()); err != nil {
+		return fmt.Errorf("%s: %w", ix.path, err)
+	}
+	return nil
+}
+
+func openState(path string) (*state, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	st := &state{file: f, end: headerSize, byID: map[string]uint32{}}
+	var b [headerSize]byte
+	if st.info, err = f.Stat(); err == nil {
+		if _, err = f.ReadAt(b[:min(headerSize, st.info.Size())], 0); err == nil {
+			st.header, err = decodeHeader(b[:])
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	st.coder = newCoder(st.dim, st.seed)
+	return st, nil
+}
+
+// load reads the records between end and size. A record that is not whole stays unread: it is being written, or a crash
+// has cut it and the next commit removes it.
+func (st *state) load(size int64) error {
+	var buf []byte
+	for st.end < size {
+		r, small, err := st.readRecord(st.file, st.end, size, buf)
+		if errors.Is(err, errTorn) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		buf = small
+		if err := st.apply(r, small); err != nil {
+			return fmt.Errorf("record at byte %d: %w", st.end, err)
+		}
+		st.end = r.end()
+	}
+	st.seen = size
+	return nil
+}
+
+func (st *state) apply(r record, small []byte) (err error) {
+	var values []float32
+	if !st.coded() {
+		values = make([]float32, r.big/4)
+		if err := readValues(st.file, r.bigAt(), values); err != nil {
+			return err
+		}
+	}
+	put := func(id, meta, code []byte, metaAt, valuesAt int64) {
+		s := slot{id: string(id), valuesAt: valuesAt, metaAt: metaAt, metaLen: int32(len(meta))}
+		if len(meta) <= keptMeta {
+			s.meta = bytes.Clone(meta)
+		}
+		var c *chunk
+		if n := len(st.chunks); n > 0 {
+			c = st.chunks[n-1]
+		}
+		if c == nil || len(c.slots) == chunkSlots {
+			c = &chunk{}
+			st.chunks = append(st.chunks, c)
+		}
+		if st.coded() {
+			n := st.words()
+			c.plane0 = append(c.plane0, make([]uint64, n)...)
+			c.rest = append(c.rest, make([]uint64, (planes-1)*n)...)
+			c.est = append(c.est, estimator{})
+			i := len(c.slots)
+			e := &c.est[i]
+			decodeCode(code, n, c.plane0[i*n:], c.rest[i*(planes-1)*n:], e)
+			e.offset = st.offset(e.norm)
+		} else {
+			i := (valuesAt - r.bigAt()) / 4
+			c.values = append(c.values, values[i:i+int64(st.dim)]...)
+		}
+		c.slots = append(c.slots, s)
+		at := uint32((len(st.chunks)-1)*chunkSlots + len(c.slots) - 1)
+		st.remove(id)
+		st.byID[s.id] = at
+		st.live++
+	}
+	return st.entries(r, small, put, func(id []byte) {
+		st.remove(id)
+		st.garbage += int64(len(id)) + recordSize
+	})
+}
+
+func (st *state) remove(id []byte) {
+	at, ok := st.byID[string(id)]
+	if !ok {
+		return
+	}
+	s := st.slot(at)
+	s.dead = true
+	st.live--
+	st.garbage += st.bytes(s)
+	delete(st.byID, s.id)
+}
+
+func (st *state) slot(at uint32) *slot { return &st.chunks[at/chunkSlots].slots[at%chunkSlots] }
+
+// bytes is about what a slot takes of the file.
+func (st *state) bytes(s *slot) int64 {
+	return int64(len(s.id)) + int64(s.metaLen) + int64(st.codeSize()+4*st.dim+8)
+}
+
+// meta is the metadata of s: an object, {} where it has none. It must not be changed.
+func (st *state) meta(s *slot) ([]byte, error) {
+	switch {
+	case s.metaLen == 0:
+		return []byte("{}"), nil
+	case s.meta != nil:
+		return s.meta, nil
+	}
+	b := make([]byte, s.metaLen)
+	_, err := st.file.ReadAt(b, s.metaAt)
+	return b, err
+}
+
+// values reads the vector of a slot into out and returns it.
+func (st *state) values(at uint32, out []float32) ([]float32, error) {
+	if !st.coded() {
+		i := int(at%chunkSlots) * st.dim
+		return st.chunks[at/chunkSlots].values[i : i+st.dim], nil
+	}
+	return out, readValues(st.file, st.slot(at).valuesAt, out)
+}
+
+func readValues(f *os.File, at int64, out []float32) error {
+	if len(out) == 0 {
+		return nil
+	}
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&out[0])), 4*len(out))
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) != 1 { // a big-endian machine
+		for i := range out {
+			b[4*i], b[4*i+1], b[4*i+2], b[4*i+3] = b[4*i+3], b[4*i+2], b[4*i+1], b[4*i]
+		}
+	}
+	return nil
+}
+
+func (ix *index) close() {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	if ix.st != nil {
+		ix.st.file.Close()
+		ix.st = nil
+	}
+}

@@ -56,6 +56,14 @@ func New(s Server, tables ...[]Route) (*Server, error) {
 // Routes are the rows that the server serves.
 func (s *Server) Routes() []Route { return s.routes }
 
+// RoutesOf are the rows of one escaped path by method, nil where there are none. The map must not be changed.
+func (s *Server) RoutesOf(path string) map[string]*Route {
+	if found, _ := s.root.find(path, nil); found != nil {
+		return found.routes
+	}
+	return nil
+}
+
 // response remembers what was answered, for the access log and for what comes after a panic.
 type response struct {
 	http.ResponseWriter

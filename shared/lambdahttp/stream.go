@@ -27,7 +27,7 @@ func (h *Handler) stream(ctx context.Context, cancel context.CancelFunc, e event
 		h.log().WarnContext(ctx, "the event is no request", "path", e.Path, "error", err)
 		out := problem(http.StatusBadRequest, "Bad Request", nil)
 		b := newBody()
-		b.Write([]byte(out.Body))
+		_, _ = b.Write([]byte(out.Body))
 		b.end(nil)
 		return &events.APIGatewayProxyStreamingResponse{StatusCode: out.StatusCode, MultiValueHeaders: out.MultiValueHeaders, Body: b}
 	}
@@ -100,7 +100,7 @@ func (w *streamWriter) commit() {
 		w.header.Set("Content-Type", "text/plain")
 	}
 	w.begin()
-	w.body.Write([]byte("\n"))
+	_, _ = w.body.Write([]byte("\n"))
 }
 
 // streaming says whether the answer is a stream of chunks, which ends early where the invocation's time does.

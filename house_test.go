@@ -2,11 +2,14 @@
 package house_test
 
 import (
+	"bytes"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,7 +36,7 @@ var allowed = []struct {
 	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/vectorstore/"}},
 	{"shared/logstore/", []string{"shared/mastra", "shared/schema"}},
 	{"shared/lambdahttp", []string{"shared/mastra", "shared/server"}},
-	{"functions/", []string{"shared/"}},
+	{"functions/", []string{"shared/", "functions/wire"}},
 	{"infra/", []string{"shared/", "infra/"}},
 }
 
@@ -57,6 +60,43 @@ func TestDependenciesPointInward(t *testing.T) {
 			}
 			if !ok {
 				t.Errorf("%s imports %s; it may import %v only", pkg, imp, allowed[rule].imports)
+			}
+		}
+	}
+}
+
+// linked says which functions may link what weighs much; no function links what is not listed for it.
+var linked = map[string][]string{
+	"modernc.org/sqlite":                       nil,
+	module + "shared/vectorstore/embedded":     nil,
+	module + "shared/model":                    {"agents", "workflows", "tools"},
+	module + "shared/agentloop":                {"agents", "workflows", "tools"},
+	module + "shared/engine":                   {"agents", "workflows", "tools"},
+	"github.com/sashabaranov/go-openai":        {"agents", "workflows", "tools"},
+	"github.com/jackc/pgx/v5":                  {"vectors", "migrate"},
+	"github.com/aws/aws-sdk-go-v2/service/sqs": {"agents", "workflows", "tools", "worker"},
+	"go.opentelemetry.io/otel/exporters/otlp":  nil,
+}
+
+func TestFunctionsLinkOnlyWhatTheyNeed(t *testing.T) {
+	mains, err := filepath.Glob("functions/*/main.go")
+	if err != nil || len(mains) == 0 {
+		t.Fatal("there are no functions", err)
+	}
+	for _, file := range mains {
+		folder := filepath.ToSlash(filepath.Dir(file))
+		var stderr bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "lambda.norpc", "./"+folder)
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, stderr.String())
+		}
+		for dep := range strings.FieldsSeq(string(out)) {
+			for heavy, functions := range linked {
+				if under(dep, heavy) && !slices.Contains(functions, path.Base(folder)) {
+					t.Errorf("%s links %s", folder, dep)
+				}
 			}
 		}
 	}

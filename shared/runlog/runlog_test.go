@@ -262,3 +262,28 @@ func BenchmarkLog(b *testing.B) {
 		<-done
 	}
 }
+
+func TestIdleWaitsAndLetsNewRunsBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := runlog.NewSupervisor(nil)
+		if err := s.Idle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			run, err := s.Begin(t.Context(), "run")
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			run.Go(func(context.Context) error { time.Sleep(time.Minute); return nil }, nil)
+			short, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := s.Idle(short); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			if err := s.Idle(t.Context()); err != nil || time.Since(start) != time.Minute {
+				t.Error(err, time.Since(start))
+			}
+		}
+	})
+}

@@ -47,6 +47,7 @@ type Supervisor struct {
 	running int
 	twins   int
 	drained chan struct{} // made by Drain, closed when nothing runs
+	idle    chan struct{} // made by Idle, closed and forgotten when nothing runs
 	tending sync.WaitGroup
 	stop    chan struct{} // closed when the runs have ended
 	once    sync.Once
@@ -161,8 +162,15 @@ func (t *Task) End() {
 	}
 	t.ended = true
 	delete(t.s.tasks, t.key)
-	if t.s.running--; t.s.running == 0 && t.s.drained != nil {
+	if t.s.running--; t.s.running > 0 {
+		return
+	}
+	if t.s.drained != nil {
 		close(t.s.drained)
+	}
+	if t.s.idle != nil {
+		close(t.s.idle)
+		t.s.idle = nil
 	}
 }
 
@@ -203,6 +211,26 @@ func (s *Supervisor) Tend(f func(stop <-chan struct{})) bool {
 		}
 	}()
 	return true
+}
+
+// Idle waits until nothing runs, without keeping new runs from beginning; where ctx ends first it returns ctx's error.
+func (s *Supervisor) Idle(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Drain begins no new runs and waits for those that there are, then for what tends them. Where ctx ends first, it cancels

@@ -1,0 +1,13 @@
+// Command memory is the Lambda function of the memory routes.
+package main
+
+import (
+	"mastralambda/functions/wire"
+	"mastralambda/shared/app"
+	"mastralambda/shared/handlers/memory"
+	"mastralambda/shared/server"
+)
+
+func main() {
+	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{memory.Routes()}})
+}

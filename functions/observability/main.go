@@ -1,0 +1,13 @@
+// Command observability is the Lambda function of traces, scores and feedback.
+package main
+
+import (
+	"mastralambda/functions/wire"
+	"mastralambda/shared/app"
+	"mastralambda/shared/handlers/observability"
+	"mastralambda/shared/server"
+)
+
+func main() {
+	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{observability.Routes()}})
+}

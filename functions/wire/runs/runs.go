@@ -1,0 +1,26 @@
+// Package runs adds what agents and workflows run on: models, the agent loop, the workflow engine. A function links it where
+// its routes run the user's code.
+package runs
+
+import (
+	"context"
+
+	"mastralambda/shared/agentloop"
+	"mastralambda/shared/engine"
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/model"
+	"mastralambda/shared/model/offline"
+	"mastralambda/shared/runlog"
+)
+
+// Backends is a wire.Runner. An invocation is settled when its runs have ended.
+func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Context) error, error) {
+	models, err := model.FromEnv(getenv)
+	if err != nil {
+		return nil, err
+	}
+	supervisor := runlog.NewSupervisor(b.Logger)
+	b.Models, b.Embed = models, offline.Embedder{}
+	b.Agents, b.Engine = agentloop.New(supervisor), engine.New(supervisor)
+	return supervisor.Idle, nil
+}

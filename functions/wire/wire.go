@@ -1,0 +1,99 @@
+// Package wire puts a function together: configuration, log, storage, callers and routes. It links no model; what runs
+// agents and workflows is in runs.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"mastralambda/shared/lambdahttp"
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/server"
+)
+
+// Function is one Lambda.
+type Function struct {
+	App    func(mastra.Backends) (*mastra.Mastra, error)
+	Routes [][]server.Route
+	// Runner, where not nil, adds what the function's routes run on.
+	Runner Runner
+}
+
+// Runner adds backends. settle waits until what they do is done.
+type Runner func(getenv func(string) string, b *mastra.Backends) (settle func(context.Context) error, err error)
+
+// Main serves the function. What keeps it from starting is one line of the log.
+func Main(f Function) {
+	if err := f.serve(os.Getenv, os.Stdout); err != nil {
+		slog.Error("the function does not start", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(1)
+	}
+}
+
+func (f Function) serve(getenv func(string) string, out io.Writer) error {
+	h, err := f.Handler(getenv, out)
+	if err != nil {
+		return err
+	}
+	lambdahttp.Serve(h)
+	return nil
+}
+
+// Handler is the function without its runtime. The log goes to out.
+func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahttp.Handler, error) {
+	c, err := readConfig(getenv)
+	logger := slog.New(Log(out, c.logLevel))
+	slog.SetDefault(logger) // aws-lambda-go's own lines, too
+	if err != nil {
+		return nil, err
+	}
+	b := mastra.Backends{Logger: logger}
+	if b.Storage, err = openStorage(c.storageURL); err != nil {
+		return nil, err
+	}
+	h := &lambdahttp.Handler{Buffered: getenv("AWS_SAM_LOCAL") == "true"}
+	if f.Runner != nil {
+		if h.Settle, err = f.Runner(getenv, &b); err != nil {
+			return nil, err
+		}
+	}
+	m, err := f.App(b)
+	if err != nil {
+		return nil, fmt.Errorf("the application does not fit together: %w", err)
+	}
+	s := server.Server{Mastra: m, Prefix: "/api", Version: c.version, Origins: c.origins, StreamFormat: c.streamFormat}
+	if !c.auth {
+		m.Auth = nil
+	} else if m.Auth, err = authenticator(m); err != nil {
+		return nil, err
+	}
+	h.Server, err = server.New(s, f.Routes...)
+	return h, err
+}
+
+func authenticator(m *mastra.Mastra) (mastra.Authenticator, error) {
+	if m.Auth != nil {
+		return m.Auth, nil
+	}
+	keys, ok := m.Storage.(mastra.KeyStore)
+	if !ok {
+		return nil, errors.New("API keys need a storage that keeps them: STORAGE_URL, or AUTH=off for an API that is open to everyone")
+	}
+	return server.APIKeys{Store: keys}, nil
+}
+
+// Log writes JSON lines as Lambda's JSON log format takes them: level, and timestamp in RFC 3339.
+func Log(out io.Writer, level slog.Level) slog.Handler {
+	return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey && len(groups) == 0 && a.Value.Kind() == slog.KindTime {
+			return slog.String("timestamp", a.Value.Time().UTC().Format(time.RFC3339Nano))
+		}
+		return a
+	}})
+}

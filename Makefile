@@ -73,7 +73,7 @@ build-%Function:
 	  -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$$(echo $* | tr A-Z a-z)
 
 SAM := .tools/sam/bin/sam
-sam-validate: $(SAM) ## Validate template.yaml: sam validate --lint, cfn-lint, checkov and the transform offline
+sam-validate: $(SAM) ## Validate template.yaml: sam validate --lint, cfn-lint and the transform offline
 	@infra/sam/validate.sh
 
 $(SAM):

@@ -7,7 +7,7 @@ FUZZTIME ?= 10s
 .PHONY: help run dev key test check bench fuzz build clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Serve everything on http://localhost:3000 with embedded storage (PORT, HOST, MODEL, … see the README)
 	@$(call need,go)
@@ -55,7 +55,7 @@ FUNCTIONS := $(notdir $(patsubst %/main.go,%,$(wildcard functions/*/main.go)))
 ARCH ?= arm64
 LAMBDA_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: zips sizes
+.PHONY: zips sizes sam-validate
 zips: ## Build the functions' zips as build/lambda/*.zip, reproducibly (ARCH=amd64 for Intel)
 	@$(call need,go)
 	@mkdir -p build/lambda && go build -o build/pack ./infra/pack
@@ -70,6 +70,13 @@ sizes: zips ## Print the size of each function's binary and zip
 build-%Function:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w' \
 	  -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$$(echo $* | tr A-Z a-z)
+
+SAM := .tools/sam/bin/sam
+sam-validate: $(SAM) ## Validate template.yaml: sam validate --lint, cfn-lint and the transform offline
+	@infra/sam/validate.sh
+
+$(SAM):
+	@mkdir -p .tools && python3 -m venv .tools/sam && .tools/sam/bin/pip install -q aws-sam-cli==1.170.0 cfn-lint==1.58.0
 
 clean: ## Remove what the build made; .data stays
 	rm -rf build .tools

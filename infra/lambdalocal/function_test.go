@@ -1,0 +1,160 @@
+package lambdalocal_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mastralambda/infra/lambdalocal"
+)
+
+var built sync.Map
+
+// bootstrap builds a function as make zips does, for this machine.
+func bootstrap(t testing.TB, function string) string {
+	t.Helper()
+	once, _ := built.LoadOrStore(function, sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "bootstrap")
+		if err != nil {
+			return "", err
+		}
+		file := filepath.Join(dir, "bootstrap")
+		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, "mastralambda/functions/"+function)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("%w: %s", err, out)
+		}
+		return file, nil
+	}))
+	file, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	built.Range(func(_, once any) bool {
+		if file, err := once.(func() (string, error))(); err == nil {
+			os.RemoveAll(filepath.Dir(file))
+		}
+		return true
+	})
+	os.Exit(code)
+}
+
+func start(t testing.TB, function string, env ...string) (*lambdalocal.Instance, *bytes.Buffer) {
+	t.Helper()
+	var log bytes.Buffer
+	in, err := lambdalocal.Start(t.Context(), bootstrap(t, function), append([]string{"AUTH=off"}, env...), &log)
+	if err != nil {
+		t.Fatal(err, log.String())
+	}
+	t.Cleanup(func() {
+		if err := in.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return in, &log
+}
+
+func proxyEvent(method, resource, path, body string) []byte {
+	data, _ := json.Marshal(map[string]any{"httpMethod": method, "resource": resource, "path": path, "body": body,
+		"multiValueHeaders": map[string][]string{"Content-Type": {"application/json"}}, "requestContext": map[string]any{"requestId": "r-1", "stage": "prod"}})
+	return data
+}
+
+func answer(t testing.TB, in *lambdalocal.Instance, event []byte) (string, *lambdalocal.Answer) {
+	t.Helper()
+	a, err := in.Invoke(t.Context(), event, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	body, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body), a
+}
+
+func TestRealBootstrapsAnswer(t *testing.T) {
+	in, _ := start(t, "system")
+	body, _ := answer(t, in, proxyEvent("GET", "/{proxy+}", "/health", ""))
+	if !strings.Contains(body, `"statusCode":200`) || !strings.Contains(body, `{\"success\":true}`) {
+		t.Error(body)
+	}
+	if body, _ = answer(t, in, proxyEvent("GET", "/{proxy+}", "/api/openapi.json", "")); !strings.Contains(body, "/agents/{agentId}/generate") {
+		t.Errorf("%.300s", body)
+	}
+
+	in, _ = start(t, "tools")
+	event := proxyEvent("POST", "/api/tools/{toolId}/execute", "/api/tools/calculator/execute", `{"data":{"expression":"2+2"}}`)
+	body, a := answer(t, in, event)
+	prelude, rest, ok := strings.Cut(body, strings.Repeat("\x00", 8))
+	if a.Header.Get("Content-Type") != "application/vnd.awslambda.http-integration-response" || !ok || !strings.Contains(prelude, `"statusCode":200`) || !strings.Contains(rest, "4") {
+		t.Errorf("%v %q", a.Header, body)
+	}
+	in, log := start(t, "tools", "AWS_SAM_LOCAL=true")
+	if body, _ = answer(t, in, event); !strings.Contains(body, `"statusCode":200`) || strings.Contains(body, "\x00") {
+		t.Errorf("%q", body)
+	}
+	if err := in.Close(); err != nil { // the log is whole
+		t.Fatal(err)
+	}
+	var line struct{ Level, Timestamp, Msg string }
+	if err := json.Unmarshal(log.Bytes(), &line); err != nil || line.Level != "INFO" || line.Msg != "request" {
+		t.Errorf("%q, %v", log, err)
+	} else if _, err := time.Parse(time.RFC3339Nano, line.Timestamp); err != nil {
+		t.Error(err)
+	}
+}
+
+// A wrong setting ends the process with one clear line.
+func TestWrongSettingsAreOneLine(t *testing.T) {
+	var log bytes.Buffer
+	_, err := lambdalocal.Start(t.Context(), bootstrap(t, "system"), []string{"AUTH=maybe", "LOG_LEVEL=loud"}, &log)
+	if err == nil || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "AUTH") || !strings.Contains(log.String(), "LOG_LEVEL") {
+		t.Errorf("%v %s", err, &log)
+	}
+}
+
+// BenchmarkStart reports how long each bootstrap takes to its first next call, and its resident memory then and after requests.
+func BenchmarkStart(b *testing.B) {
+	for _, f := range []string{"agents", "workflows", "tools", "memory", "observability", "voice", "system"} {
+		b.Run(f, func(b *testing.B) {
+			file, times := bootstrap(b, f), []time.Duration{}
+			var resident int64
+			for b.Loop() {
+				in, err := lambdalocal.Start(b.Context(), file, []string{"AUTH=off"}, io.Discard)
+				if err != nil {
+					b.Fatal(err)
+				}
+				times = append(times, in.Started)
+				for range 20 {
+					answer(b, in, proxyEvent("GET", "/{proxy+}", "/api/openapi.json", ""))
+				}
+				if resident, err = in.Resident(); err != nil {
+					b.Fatal(err)
+				}
+				if err := in.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			slices.Sort(times)
+			b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "ms-to-next")
+			b.ReportMetric(float64(resident)/1e6, "MB-resident")
+		})
+	}
+}

@@ -23,8 +23,9 @@ key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST
 	@go run ./infra/local/cmd key $(if $(LIST),list,$(if $(REVOKE),revoke '$(REVOKE)',add -name '$(NAME)' -resource '$(RESOURCE)' -permissions '$(PERMISSIONS)'))
 
 test: ## Every test, with the race detector and the real services they need
-	@$(call need,go gcc)
-	go test -race -timeout 15m ./...
+	@$(call need,go gcc java javac mvn)
+	@set -e; trap 'infra/services/services.sh stop' EXIT; env=$$(infra/services/services.sh start); eval "$$env"; \
+	  echo 'go test -race -timeout 15m ./...'; REQUIRE_SERVICES=1 go test -race -timeout 15m ./...
 	@if command -v node >/dev/null && command -v npm >/dev/null; then infra/client/test.sh; \
 	 elif [ -n "$$CI" ]; then echo 'make test: node and npm are missing: the official client was not tested' >&2; exit 1; \
 	 else echo 'make test: node and npm are missing: the official client was NOT tested'; fi
@@ -94,5 +95,7 @@ missing=; for t in $(1); do command -v $$t >/dev/null || missing="$$missing $$t"
 if [ -n "$$missing" ]; then echo "make $@ needs:$$missing" >&2; for t in $$missing; do case $$t in \
   go) echo '  go   1.26 or newer: https://go.dev/dl' >&2;; \
   gcc) echo '  gcc  for the race detector: apt-get install gcc libc6-dev, or Xcode command line tools' >&2;; \
+  java|javac) echo '  java 17 or newer, with javac, for DynamoDB Local: apt-get install openjdk-17-jdk-headless, or brew install openjdk@17' >&2;; \
+  mvn) echo '  mvn  apt-get install maven, or brew install maven' >&2;; \
   git) echo '  git  apt-get install git, or Xcode command line tools' >&2;; esac; done; exit 1; fi
 endef

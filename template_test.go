@@ -1,11 +1,13 @@
 package house_test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"go.yaml.in/yaml/v3"
 
 	"mastralambda/infra/local"
@@ -18,6 +20,7 @@ import (
 	"mastralambda/shared/handlers/workflows"
 	"mastralambda/shared/lambdahttp"
 	"mastralambda/shared/server"
+	"mastralambda/shared/storage/dynamodb"
 )
 
 // groups are the functions of template.yaml and their route tables.
@@ -221,4 +224,70 @@ func TestTemplateKeepsAPIGatewaysRules(t *testing.T) {
 		}
 	}
 	siblings(tree(events))
+}
+
+// The tables of template.yaml are those that the DynamoDB backend works on.
+func TestTemplateTablesAreTheBackends(t *testing.T) {
+	data, err := os.ReadFile("template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type key struct {
+		AttributeName string `yaml:"AttributeName"`
+		KeyType       string `yaml:"KeyType"`
+	}
+	var template struct {
+		Resources map[string]struct {
+			Type           string `yaml:"Type"`
+			DeletionPolicy string `yaml:"DeletionPolicy"`
+			Properties     struct {
+				KeySchema              []key `yaml:"KeySchema"`
+				GlobalSecondaryIndexes []struct {
+					IndexName  string `yaml:"IndexName"`
+					KeySchema  []key  `yaml:"KeySchema"`
+					Projection struct {
+						ProjectionType   string   `yaml:"ProjectionType"`
+						NonKeyAttributes []string `yaml:"NonKeyAttributes"`
+					} `yaml:"Projection"`
+				} `yaml:"GlobalSecondaryIndexes"`
+				TTL struct {
+					AttributeName string `yaml:"AttributeName"`
+				} `yaml:"TimeToLiveSpecification"`
+			} `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal(data, &template); err != nil {
+		t.Fatal(err)
+	}
+	want := dynamodb.Definition("x")
+	keys := func(schema []types.KeySchemaElement) string {
+		var out []key
+		for _, k := range schema {
+			out = append(out, key{*k.AttributeName, string(k.KeyType)})
+		}
+		return fmt.Sprint(out)
+	}
+	tables := 0
+	for name, r := range template.Resources {
+		if r.Type != "AWS::DynamoDB::Table" {
+			continue
+		}
+		tables++
+		p := r.Properties
+		if fmt.Sprint(p.KeySchema) != keys(want.KeySchema) || len(p.GlobalSecondaryIndexes) != len(want.GlobalSecondaryIndexes) ||
+			p.TTL.AttributeName != dynamodb.TTLAttribute || r.DeletionPolicy != "Retain" {
+			t.Errorf("%s: %+v", name, r)
+			continue
+		}
+		for i, index := range p.GlobalSecondaryIndexes {
+			w := want.GlobalSecondaryIndexes[i]
+			if index.IndexName != *w.IndexName || fmt.Sprint(index.KeySchema) != keys(w.KeySchema) ||
+				index.Projection.ProjectionType != string(w.Projection.ProjectionType) || !slices.Equal(index.Projection.NonKeyAttributes, w.Projection.NonKeyAttributes) {
+				t.Errorf("%s: %+v", name, index)
+			}
+		}
+	}
+	if tables != 3 {
+		t.Errorf("%d tables", tables)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
 )
 
@@ -50,13 +49,4 @@ func readConfig(getenv func(string) string) (config, error) {
 		c.origins = append(c.origins, o)
 	}
 	return c, errors.Join(errs...)
-}
-
-// openStorage opens what url names. Nothing is asked of it before the first request.
-func openStorage(url string) (mastra.Storage, error) {
-	if url == "" {
-		return nil, nil
-	}
-	scheme, _, _ := strings.Cut(url, "://")
-	return nil, fmt.Errorf("STORAGE_URL: a function has no storage of the kind %q", scheme)
 }

@@ -15,6 +15,7 @@ import (
 	"mastralambda/shared/lambdahttp"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
+	"mastralambda/shared/storage/dynamodb"
 )
 
 // Function is one Lambda.
@@ -54,7 +55,7 @@ func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahtt
 		return nil, err
 	}
 	b := mastra.Backends{Logger: logger}
-	if b.Storage, err = openStorage(c.storageURL); err != nil {
+	if b.Storage, err = dynamodb.OpenURL(context.Background(), c.storageURL); err != nil {
 		return nil, err
 	}
 	h := &lambdahttp.Handler{Buffered: getenv("AWS_SAM_LOCAL") == "true"}

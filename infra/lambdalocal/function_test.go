@@ -54,10 +54,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// without is an environment that a function starts with: it names tables, which are not asked for before a route needs them.
+var without = []string{"AUTH=off", "STORAGE_URL=dynamodb://?threads=t&runs=r&observability=o", "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"}
+
 func start(t testing.TB, function string, env ...string) (*lambdalocal.Instance, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
-	in, err := lambdalocal.Start(t.Context(), bootstrap(t, function), append([]string{"AUTH=off"}, env...), &log)
+	in, err := lambdalocal.Start(t.Context(), bootstrap(t, function), append(slices.Clone(without), env...), &log)
 	if err != nil {
 		t.Fatal(err, log.String())
 	}
@@ -130,6 +133,14 @@ func TestWrongSettingsAreOneLine(t *testing.T) {
 	}
 }
 
+func TestNoStorageIsOneLine(t *testing.T) {
+	var log bytes.Buffer
+	_, err := lambdalocal.Start(t.Context(), bootstrap(t, "memory"), []string{"AUTH=off"}, &log)
+	if err == nil || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "dynamodb://") {
+		t.Errorf("%v %s", err, &log)
+	}
+}
+
 // BenchmarkStart reports how long each bootstrap takes to its first next call, and its resident memory then and after requests.
 func BenchmarkStart(b *testing.B) {
 	for _, f := range []string{"agents", "workflows", "tools", "memory", "observability", "voice", "system"} {
@@ -137,7 +148,7 @@ func BenchmarkStart(b *testing.B) {
 			file, times := bootstrap(b, f), []time.Duration{}
 			var resident int64
 			for b.Loop() {
-				in, err := lambdalocal.Start(b.Context(), file, []string{"AUTH=off"}, io.Discard)
+				in, err := lambdalocal.Start(b.Context(), file, without, io.Discard)
 				if err != nil {
 					b.Fatal(err)
 				}

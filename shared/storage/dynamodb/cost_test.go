@@ -1,0 +1,136 @@
+package dynamodb
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"mastralambda/shared/agentloop"
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/model/offline"
+	"mastralambda/shared/runlog"
+)
+
+// What operations cost, in requests and units as DynamoDB itself counts them. The table of the README comes from here.
+func TestCost(t *testing.T) {
+	var m meter
+	s := openTest(t, m.attach)
+	ctx := newTenant(t)
+	check := func(name string, c cost, calls, trips int, read, write float64) {
+		t.Helper()
+		t.Logf("%-52s %v", name, c)
+		if c.calls > calls || c.trips > trips || c.read > read || c.write > write {
+			t.Errorf("%s takes more than %d requests, %d in sequence, %v RRU, %v WRU", name, calls, trips, read, write)
+		}
+	}
+
+	agent := &mastra.Agent{ID: "a", Name: "A", Instructions: "Answer.", Memory: &mastra.Memory{LastMessages: 10}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	runs := runlog.NewSupervisor(log)
+	app, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{agent}, Backends: mastra.Backends{Storage: s, Logger: log, Agents: agentloop.New(runs),
+		Models: func(string) (mastra.LanguageModel, error) { return offline.New(0), nil }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	generate := func(ctx context.Context, thread string) func() error {
+		return func() error {
+			_, err := app.Agents.Generate(mastra.NewContext(ctx, app), app, agent, mastra.AgentCall{Messages: mastra.UserMessage("How does memory in agents work?"), ThreadID: thread, ResourceID: "me"})
+			return err
+		}
+	}
+	check("generate, memory and trace, in a new thread", m.of(t, generate(ctx, "t")), 9, 3, 4, 23)
+	check("generate, memory and trace", m.of(t, generate(ctx, "t")), 9, 3, 3, 16)
+	idle(t, s, ctx, "idle")
+	check("generate, memory and trace, in a thread long idle", m.of(t, generate(ctx, "idle")), 9, 3, 3, 16)
+	check("generate, beside an idempotency record", m.of(t, func() error {
+		return generate(mastra.WithRequest(ctx, &mastra.Request{ID: "r", IdempotencyKey: "key"}), "t")()
+	}), 6, 3, 3, 24)
+
+	b := mastra.Batch{Threads: []mastra.Thread{{ID: "page", ResourceID: "me", CreatedAt: 1, UpdatedAt: 1}}}
+	for i := range 200 {
+		b.Messages = append(b.Messages, mastra.Message{ID: fmt.Sprint("m", i), ThreadID: "page", Role: "user", CreatedAt: mastra.Time(i), Content: mastra.JSON(`{"content":"` + strings.Repeat("x ", 200) + `"}`)})
+	}
+	if err := s.Commit(ctx, &b); err != nil {
+		t.Fatal(err)
+	}
+	page := func(q mastra.MessageQuery) func() error {
+		return func() error { q.ThreadID = "page"; _, err := s.Messages(ctx, q); return err }
+	}
+	check("the newest 40 messages", m.of(t, page(mastra.MessageQuery{Descending: true, Paging: mastra.Paging{PerPage: 40}})), 1, 1, 8, 0)
+	check("the oldest 40 messages", m.of(t, page(mastra.MessageQuery{Paging: mastra.Paging{PerPage: 40}})), 2, 1, 8, 0)
+
+	check("start-async of 3 steps", m.of(t, func() error { return threeSteps(ctx, s, "w") }), 5, 4, 0, 10)
+	var read *mastra.Run
+	check("a run with its steps", m.of(t, func() (err error) { read, err = s.Run(ctx, "w"); return err }), 1, 1, 2, 0)
+	if len(read.Steps) != 3 || read.Status != mastra.StatusSuccess {
+		t.Fatalf("the run is %+v", read)
+	}
+	held := mastra.Run{ID: "alive", WorkflowID: "flow", Status: mastra.StatusRunning, CreatedAt: 9, Owner: "p", Input: mastra.JSON(`"` + strings.Repeat("large ", 5000) + `"`)}
+	if err := s.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: held, Create: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	check("a heartbeat", m.of(t, func() error { _, err := s.Lease(ctx, "alive", "p", 10); return err }), 2, 2, 2, 1)
+	if err := s.DeleteRun(ctx, "alive"); err != nil { // Expired is about all tenants
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		if err := threeSteps(ctx, s, fmt.Sprint("w", i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := generate(ctx, "t")(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("20 runs of a workflow", m.of(t, func() error {
+		p, err := s.Runs(ctx, mastra.RunQuery{WorkflowID: "flow", Paging: mastra.Paging{PerPage: 20}})
+		if err == nil && len(p.Items) != 20 {
+			t.Errorf("%d runs", len(p.Items))
+		}
+		return err
+	}), 6, 2, 14, 0)
+	check("20 traces", m.of(t, func() error {
+		p, err := s.Traces(ctx, mastra.TraceQuery{Paging: mastra.Paging{PerPage: 20}})
+		if err == nil && len(p.Items) != 20 {
+			t.Errorf("%d traces", len(p.Items))
+		}
+		return err
+	}), 6, 2, 12, 0)
+	check("20 threads", m.of(t, func() error {
+		_, err := s.Threads(ctx, mastra.ThreadQuery{ResourceID: "me", Paging: mastra.Paging{PerPage: 20}})
+		return err
+	}), 3, 3, 25, 0)
+}
+
+// idle makes a thread whose last message is long past.
+func idle(t *testing.T, s *Store, ctx context.Context, id string) {
+	t.Helper()
+	if err := s.Commit(ctx, &mastra.Batch{Threads: []mastra.Thread{{ID: id, ResourceID: "me", CreatedAt: 1, UpdatedAt: 1}},
+		Messages: []mastra.Message{{ID: "old", ThreadID: id, Role: "user", CreatedAt: 5, Content: mastra.JSON(`{}`)}}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// threeSteps are the commits of a workflow of three steps.
+func threeSteps(ctx context.Context, s *Store, id string) error {
+	r := mastra.Run{ID: id, WorkflowID: "flow", ResourceID: "me", Status: mastra.StatusRunning, CreatedAt: mastra.TimeOf(s.now()), Input: mastra.JSON(`{"name":" ada "}`),
+		Graph: mastra.JSON(`[{"type":"step","step":{"id":"trim"}},{"type":"step","step":{"id":"upper"}},{"type":"step","step":{"id":"greet"}}]`), Owner: "p", LeaseUntil: 1}
+	create := true
+	for _, k := range []string{"", "trim", "upper", "greet"} {
+		r.Steps = nil
+		if k != "" {
+			r.Path = append(r.Path, k)
+			r.Steps = mastra.Object[mastra.StepResult]{{Key: k, Value: mastra.StepResult{Status: mastra.StatusSuccess, Payload: mastra.JSON(`{"name":" ada "}`), Output: mastra.JSON(`{"name":"ada"}`), StartedAt: 1700000000000, EndedAt: 1700000000005}}}
+		}
+		if k == "greet" {
+			r.Status, r.Result = mastra.StatusSuccess, mastra.JSON(`{"greeting":"Hello, ADA!"}`)
+		}
+		if err := s.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: r, Create: create}}}); err != nil {
+			return err
+		}
+		create = false
+	}
+	return nil
+}

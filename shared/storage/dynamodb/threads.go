@@ -1,0 +1,482 @@
+package dynamodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"mastralambda/shared/mastra"
+)
+
+// slack is how far a thread's place in the indexes may lag behind its UpdatedAt, in milliseconds: a change of place costs
+// four write units, so the messages of one turn change it once. Lists know of it and are exact.
+const slack mastra.Time = 60_000
+
+// threadWrite is a thread that a commit creates, updates or adds messages to.
+type threadWrite struct {
+	id, pk  string
+	given   *mastra.Thread // nil where only messages touch it
+	updated mastra.Time
+	added   int64 // by the plan at hand
+}
+
+// messageWrite is a message of a commit.
+type messageWrite struct {
+	*mastra.Message
+	thread  *threadWrite
+	pointer string // partition of the item that says where the message of this id is
+	seq     int64
+}
+
+func threadPK(tenant, id string) string { return partition(tenant, "T", id) }
+
+func (c *commit) thread(id string) *threadWrite {
+	for _, t := range c.threads {
+		if t.id == id {
+			return t
+		}
+	}
+	t := &threadWrite{id: id, pk: threadPK(c.tenant, id)}
+	c.threads = append(c.threads, t)
+	return t
+}
+
+func (c *commit) addThreads(threads []mastra.Thread, all []mastra.Message, seq int64) error {
+	for i := range threads {
+		given := threads[i]
+		if err := checkID("thread", given.ID); err != nil {
+			return err
+		}
+		t := c.thread(given.ID)
+		if t.given != nil {
+			if t.given.ResourceID != "" && t.given.ResourceID != given.ResourceID {
+				return errOtherOwner()
+			}
+			given.ResourceID, given.CreatedAt = t.given.ResourceID, t.given.CreatedAt
+		}
+		t.given, t.updated = &given, given.UpdatedAt
+	}
+	byID := make(map[string]*messageWrite, len(all))
+	for i := range all {
+		m := &all[i]
+		if err := checkID("message", m.ID); err != nil {
+			return err
+		}
+		if err := checkID("thread", m.ThreadID); err != nil {
+			return err
+		}
+		t := c.thread(m.ThreadID)
+		t.updated = max(t.updated, m.CreatedAt)
+		if first := byID[m.ID]; first != nil { // of two in one batch the later one stays, in place of the first
+			if first.ThreadID != m.ThreadID {
+				return errTaken(m.ID)
+			}
+			first.Message = m
+			continue
+		}
+		w := &messageWrite{Message: m, thread: t, pointer: partition(c.tenant, "I", m.ID), seq: seq + int64(i)}
+		byID[m.ID] = w
+		c.messages = append(c.messages, w)
+	}
+	return nil
+}
+
+func errNoThread() error { return mastra.Errorf(mastra.CodeNotFound, "Thread not found") }
+func errOtherOwner() error {
+	return mastra.Errorf(mastra.CodeForbidden, "Access denied: thread belongs to a different resource")
+}
+func errTaken(id string) error {
+	return mastra.Errorf(mastra.CodeConflict, "Message %s belongs to another thread", id)
+}
+
+func (c *commit) checkThreads() error {
+	for _, m := range c.messages {
+		if at := c.known.threads[place{m.pointer, only}]; at != nil && textOf(at["th"]) != m.ThreadID {
+			return errTaken(m.ID)
+		}
+	}
+	for _, t := range c.threads {
+		meta := c.known.threads[place{t.pk, metaKey}]
+		if owner := textOf(meta["resource"]); meta != nil && t.given != nil && owner != "" && owner != t.given.ResourceID {
+			return errOtherOwner()
+		}
+		if meta == nil && t.given == nil {
+			return errNoThread()
+		}
+	}
+	return nil
+}
+
+func (c *commit) planThreads(p *plan) {
+	if len(c.threads) == 0 {
+		return
+	}
+	apart := c.known == nil && c.plain() // messages are written beside the core
+	bytes := 0
+	var puts []op
+	for _, t := range c.threads {
+		t.added = 0
+	}
+	for _, m := range c.messages {
+		ops := c.planMessage(m, p)
+		puts = append(puts, ops...)
+		for _, o := range ops {
+			if o.Put != nil {
+				bytes += size(o.Put.Item)
+			}
+		}
+	}
+	var heads []op
+	for _, t := range c.threads {
+		heads = append(heads, c.planThread(t, p)...)
+	}
+	if len(p.core)+len(heads)+len(puts) > maxTransaction || bytes > maxBytes {
+		apart = true
+	}
+	if apart {
+		c.writeApart(p, puts)
+	} else {
+		p.core = append(p.core, puts...)
+	}
+	p.core = append(p.core, heads...)
+	if apart && len(p.core) == 1 && len(c.threads) == 1 && c.threads[0].given == nil {
+		t := c.threads[0]
+		p.undone = func(ctx context.Context) error {
+			set, unless := once(c.adding+"-", actMarks)
+			_, err := c.s.write(ctx, update(c.s.tables.Threads, t.pk, activityKey, set+" ADD #n :n", "attribute_exists(#PK) AND "+unless,
+				item{":mark": text(mark(c.adding + "-")), ":n": number(-t.added)}), c.adding+"-")
+			return err
+		}
+	}
+	p.done = func() {
+		for _, t := range c.threads {
+			h, ok := c.s.hints.get(t.pk)
+			switch {
+			case t.given != nil, !ok:
+				h = hint{exists: true, updated: t.updated, mark: t.updated}
+			case t.updated > h.updated:
+				h.updated = t.updated
+				if t.updated-h.mark >= slack {
+					h.mark = t.updated
+				}
+			}
+			c.s.hints.set(t.pk, h)
+		}
+	}
+}
+
+// writeApart writes messages beside the core, each with its pointer; those that take a place nobody had come in batches.
+func (c *commit) writeApart(p *plan, ops []op) {
+	sides := &p.beside
+	if c.known != nil || !c.plain() {
+		sides = &p.ahead
+	}
+	var fresh, keys []item
+	for _, o := range ops {
+		if o.Put != nil && o.Put.ConditionExpression == nil {
+			fresh = append(fresh, o.Put.Item)
+			keys = append(keys, o.key())
+			continue
+		}
+		*sides = append(*sides, func(ctx context.Context) (undo, error) { return c.side(ctx, o) })
+	}
+	table := c.s.tables.Threads
+	if len(fresh) == 1 {
+		*sides = append(*sides, func(ctx context.Context) (undo, error) { return c.side(ctx, put(table, fresh[0], "", nil)) })
+	} else if len(fresh) > 1 {
+		*sides = append(*sides, func(ctx context.Context) (undo, error) {
+			back := func(ctx context.Context) error { return c.s.batchWrite(ctx, table, nil, keys) }
+			return back, c.s.batchWrite(ctx, table, fresh, nil)
+		})
+	}
+}
+
+// planMessage adds a message, or replaces it where it is. Without a look it is taken for a new one.
+func (c *commit) planMessage(m *messageWrite, p *plan) []op {
+	table := c.s.tables.Threads
+	var old item
+	if c.known != nil {
+		old = c.known.threads[place{m.pointer, only}]
+	}
+	seq, was := m.seq, textOf(old["sk"])
+	if old != nil {
+		seq = seqOf(was)
+	} else {
+		m.thread.added++
+	}
+	it := key(m.thread.pk, messageKey(m.Message, seq))
+	it["id"], it["role"], it["resource"], it["type"], it["created"], it["tok"] = text(m.ID), text(m.Role), text(m.ResourceID), text(m.Type), number(m.CreatedAt), text(c.token)
+	if m.Content != nil {
+		it["c"] = c.s.value(m.Content, table, m.thread.pk, &p.before)
+	}
+	pointer := key(m.pointer, only)
+	pointer["th"], pointer["sk"], pointer["tok"] = text(m.ThreadID), it[attrSK], text(c.token)
+	if ref := textOf(it["c"]); ref != "" {
+		pointer["c"] = it["c"]
+	}
+	if old == nil {
+		return []op{put(table, it, "", nil), put(table, pointer, "attribute_not_exists(#PK) OR #tok = :tok", item{":tok": text(c.token)})}
+	}
+	there := item{":sk": text(was)}
+	if was == skOf(it) {
+		return []op{put(table, it, "attribute_exists(#PK)", nil), put(table, pointer, "#sk = :sk", there)}
+	}
+	return []op{put(table, it, "attribute_not_exists(#PK)", nil), put(table, pointer, "#sk = :sk", there), remove(table, m.thread.pk, was, "attribute_exists(#PK)", nil)}
+}
+
+// seqOf is the sequence number within a message's sort key.
+func seqOf(sk string) int64 {
+	parts := strings.SplitN(sk, "#", 4)
+	if len(parts) < 4 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(parts[2], 16, 64)
+	return n
+}
+
+// planThread writes what a thread is, if it is given, and what is going on in it.
+func (c *commit) planThread(t *threadWrite, p *plan) []op {
+	h, seen := c.s.hints.get(t.pk)
+	if c.known != nil {
+		act := c.known.threads[place{t.pk, activityKey}]
+		h, seen = hint{exists: act != nil, updated: timeOf(act["upd"]), mark: timeOf(act["mark"])}, true
+	}
+	switch {
+	case t.given == nil:
+		return []op{c.touch(t, h, seen)}
+	case seen && h.exists, !seen && t.given.CreatedAt != t.given.UpdatedAt:
+		return c.updateThread(t, p)
+	}
+	return c.createThread(t, p)
+}
+
+func (c *commit) createThread(t *threadWrite, p *plan) []op {
+	table := c.s.tables.Threads
+	meta := key(t.pk, metaKey)
+	meta["resource"], meta["created"], meta["tok"] = text(t.given.ResourceID), number(t.given.CreatedAt), text(c.token)
+	c.describe(t, p, meta)
+	act := key(t.pk, activityKey)
+	act["n"], act["upd"], act["mark"], act["tok"] = number(t.added), number(t.updated), number(t.updated), text(c.token)
+	act[attrPK1], act[attrSK1] = text(resourcePK(c.tenant, t.given.ResourceID)), text(placed(t.updated, t.id))
+	act[attrPK2], act[attrSK2] = text(sharded(c.tenant, "T#all", shardOf(t.id))), act[attrSK1]
+	p.beside = append(p.beside, c.count(table, "threads", "", t.id, 1), c.count(table, "resource", t.given.ResourceID, t.id, 1))
+	return []op{put(table, meta, "attribute_not_exists(#PK)", nil), put(table, act, "attribute_not_exists(#PK)", nil)}
+}
+
+// describe sets a thread's title and metadata.
+func (c *commit) describe(t *threadWrite, p *plan, it item) {
+	it["title"] = c.s.value([]byte(t.given.Title), c.s.tables.Threads, t.pk, &p.before)
+	if t.given.Metadata != nil {
+		it["md"] = c.s.value(t.given.Metadata, c.s.tables.Threads, t.pk, &p.before)
+	}
+}
+
+func (c *commit) updateThread(t *threadWrite, p *plan) []op {
+	table := c.s.tables.Threads
+	described := item{}
+	c.describe(t, p, described)
+	change := "SET #title = :title, #md = :md"
+	if described["md"] == nil {
+		change = "SET #title = :title REMOVE #md"
+	}
+	values := item{":title": described["title"], ":md": described["md"], ":resource": text(t.given.ResourceID), ":none": text(""),
+		":upd": number(t.updated), ":sk": text(placed(t.updated, t.id)), ":n": number(t.added), ":tok": text(c.token)}
+	return []op{
+		update(table, t.pk, metaKey, change, "attribute_exists(#PK) AND attribute_not_exists(#dead) AND (#resource = :resource OR #resource = :none)", values),
+		update(table, t.pk, activityKey, "SET #upd = :upd, #mark = :upd, #SK1 = :sk, #SK2 = :sk, #tok = :tok ADD #n :n", "attribute_exists(#PK)", values),
+	}
+}
+
+// touch counts a thread's new messages and raises its UpdatedAt, and moves it in the indexes if it has to.
+func (c *commit) touch(t *threadWrite, h hint, seen bool) op {
+	values := item{":upd": number(t.updated), ":sk": text(placed(t.updated, t.id)), ":n": number(t.added), ":mark": text(mark(c.adding)), ":least": number(t.updated - slack)}
+	set, unless := once(c.adding, actMarks)
+	change, condition := ", #upd = :upd, #mark = :upd, #SK1 = :sk, #SK2 = :sk ADD #n :n", "#upd <= :upd"
+	switch {
+	case seen && h.exists && t.updated <= h.updated:
+		change, condition = " ADD #n :n", "#upd >= :upd"
+	case seen && h.exists && t.updated-h.mark < slack:
+		change, condition = ", #upd = :upd ADD #n :n", "#upd <= :upd AND #mark > :least"
+	}
+	return update(c.s.tables.Threads, t.pk, activityKey, set+change, "attribute_exists(#PK) AND "+unless+" AND "+condition, values)
+}
+
+func resourcePK(tenant, resource string) string {
+	return tenantPart(tenant) + "#R#" + short(resource, maxID)
+}
+
+// threadOf puts a thread together.
+func (s *Store) threadOf(ctx context.Context, id string, meta, act item) (*mastra.Thread, error) {
+	pk := pkOf(meta)
+	title, err := s.load(ctx, meta["title"], s.tables.Threads, pk, nil)
+	if err != nil {
+		return nil, err
+	}
+	md, err := s.load(ctx, meta["md"], s.tables.Threads, pk, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &mastra.Thread{ID: id, ResourceID: textOf(meta["resource"]), Title: string(title), Metadata: md, CreatedAt: timeOf(meta["created"]), UpdatedAt: timeOf(act["upd"])}, nil
+}
+
+func (s *Store) Thread(ctx context.Context, id string) (*mastra.Thread, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	if !keepable(id) {
+		return nil, errNoThread()
+	}
+	items, err := s.query(ctx, query{table: s.tables.Threads, pk: threadPK(mastra.Tenant(ctx), id), from: activityKey, to: metaKey, consistent: true})
+	if err != nil {
+		return nil, err
+	}
+	t, _, err := s.recalled(ctx, id, items)
+	if err == nil && t == nil {
+		err = errNoThread()
+	}
+	return t, err
+}
+
+// recalled is the thread among items of its partition, nil where there is none, and the item of its activity.
+func (s *Store) recalled(ctx context.Context, id string, items []item) (t *mastra.Thread, act item, err error) {
+	pk := threadPK(mastra.Tenant(ctx), id)
+	var meta item
+	for _, it := range items {
+		switch skOf(it) {
+		case metaKey:
+			meta = it
+		case activityKey:
+			act = it
+		}
+	}
+	if meta == nil || act == nil {
+		s.hints.set(pk, hint{})
+		return nil, nil, nil
+	}
+	s.hints.set(pk, hint{exists: true, updated: timeOf(act["upd"]), mark: timeOf(act["mark"])})
+	t, err = s.threadOf(ctx, id, meta, act)
+	return t, act, err
+}
+
+// DeleteThread takes the thread away first and then its messages: a deletion that stops in between is ended by whoever
+// creates the thread again.
+func (s *Store) DeleteThread(ctx context.Context, id string) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	if !keepable(id) {
+		return errNoThread()
+	}
+	tenant := mastra.Tenant(ctx)
+	pk, table := threadPK(tenant, id), s.tables.Threads
+	ctx = context.WithoutCancel(ctx)
+	defer s.hints.drop(pk)
+	meta, err := s.get(ctx, table, pk, metaKey)
+	if err != nil {
+		return err
+	}
+	if meta == nil || meta["dead"] != nil {
+		return errNoThread()
+	}
+	token := mastra.NewID()
+	err = s.transact(ctx, []op{
+		update(table, pk, metaKey, "SET #dead = :tok", "attribute_exists(#PK) AND attribute_not_exists(#dead)", item{":tok": text(token)}),
+		remove(table, pk, activityKey, "attribute_exists(#PK)", nil),
+	}, token)
+	if errors.Is(err, errRefused) {
+		return errNoThread()
+	}
+	if err != nil {
+		return err
+	}
+	resource := textOf(meta["resource"])
+	return parallel(
+		func() error { return s.count(ctx, table, tenant, "threads", "", id, token, -1) },
+		func() error { return s.count(ctx, table, tenant, "resource", resource, id, token, -1) },
+		func() error { return s.purge(ctx, tenant, pk) },
+	)
+}
+
+// purge deletes what is left of a dead thread: its messages with their pointers, then the thread itself.
+func (s *Store) purge(ctx context.Context, tenant, pk string) error {
+	table := s.tables.Threads
+	items, err := s.query(ctx, query{table: table, pk: pk, to: messages + "~", keysOnly: true, consistent: true})
+	if err != nil {
+		return err
+	}
+	var keys []item
+	for _, it := range items {
+		keys = append(keys, key(pkOf(it), skOf(it)))
+		if id := textOf(it["id"]); id != "" {
+			keys = append(keys, key(partition(tenant, "I", id), only))
+		}
+	}
+	if err := s.batchWrite(ctx, table, nil, keys); err != nil {
+		return err
+	}
+	_, err = s.write(ctx, remove(table, pk, metaKey, "attribute_exists(#dead)", nil), "")
+	if errors.Is(err, errRefused) { // somebody else ended it, and began it anew
+		err = nil
+	}
+	return err
+}
+
+// Threads keeps the exact order of UpdatedAt, though a thread's place in the index may lag by the slack.
+func (s *Store) Threads(ctx context.Context, q mastra.ThreadQuery) (*mastra.Page[mastra.Thread], error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	switch q.OrderBy {
+	case "createdAt", "", "updatedAt":
+	default:
+		return nil, mastra.Errorf(mastra.CodeInvalid, "Threads cannot be ordered by %s", q.OrderBy)
+	}
+	tenant := mastra.Tenant(ctx)
+	l := list{table: s.tables.Threads, index: index2, pks: allShards(tenant, "T#all"), descending: !q.Ascending, Paging: q.Paging}
+	l.total = func(ctx context.Context) (int, error) {
+		n, _, err := s.total(ctx, s.tables.Threads, tenant, "threads", nil)
+		return n, err
+	}
+	if q.ResourceID != "" {
+		l.index, l.pks = index1, []string{resourcePK(tenant, q.ResourceID)}
+		l.total = func(ctx context.Context) (int, error) {
+			n, _, err := s.total(ctx, s.tables.Threads, tenant, "resource", &q.ResourceID)
+			return n, err
+		}
+	}
+	load := func(ctx context.Context, entries []entry) ([]mastra.Thread, error) {
+		return s.loadThreads(ctx, tenant, entries)
+	}
+	if q.OrderBy == "createdAt" {
+		return sortedPage(ctx, s, l, load, func(t *mastra.Thread) string { return placed(t.CreatedAt, t.ID) })
+	}
+	return laggingPage(ctx, s, l, load, func(t *mastra.Thread) string { return placed(t.UpdatedAt, t.ID) })
+}
+
+// loadThreads reads the threads of entries; those that were deleted meanwhile are left out.
+func (s *Store) loadThreads(ctx context.Context, tenant string, entries []entry) ([]mastra.Thread, error) {
+	places := make([]place, 0, 2*len(entries))
+	for _, e := range entries {
+		places = append(places, place{e.pk, metaKey}, place{e.pk, activityKey})
+	}
+	items, err := s.batchGet(ctx, s.tables.Threads, places, true)
+	if err != nil {
+		return nil, err
+	}
+	prefix := threadPK(tenant, "")
+	threads := make([]mastra.Thread, 0, len(entries))
+	for _, e := range entries {
+		meta, act := items[place{e.pk, metaKey}], items[place{e.pk, activityKey}]
+		if meta == nil || act == nil || !strings.HasPrefix(e.pk, prefix) {
+			continue
+		}
+		t, err := s.threadOf(ctx, e.pk[len(prefix):], meta, act)
+		if err != nil {
+			return nil, fmt.Errorf("thread %s: %w", e.pk, err)
+		}
+		threads = append(threads, *t)
+	}
+	return threads, nil
+}

@@ -49,7 +49,7 @@ func (f Function) serve(getenv func(string) string, out io.Writer) error {
 // Handler is the function without its runtime. The log goes to out.
 func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahttp.Handler, error) {
 	c, err := readConfig(getenv)
-	logger := slog.New(Log(out, c.logLevel))
+	logger := slog.New(Log(out, c.LogLevel))
 	slog.SetDefault(logger) // aws-lambda-go's own lines, too
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahtt
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}
-	s := server.Server{Mastra: m, Prefix: "/api", Version: c.version, Origins: c.origins, StreamFormat: c.streamFormat}
+	s := server.Server{Mastra: m, Prefix: "/api", Version: c.version, Origins: c.Origins, StreamFormat: c.StreamFormat}
 	if !c.auth {
 		m.Auth = nil
 	} else if m.Auth, err = authenticator(m); err != nil {

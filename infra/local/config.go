@@ -3,7 +3,6 @@ package local
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -17,9 +16,7 @@ type config struct {
 	host, prefix, dataDir, sqlitePath string
 	port                              int
 	auth                              bool
-	origins                           []string
-	streamFormat                      server.Framing
-	logLevel                          slog.Level
+	server.Settings
 }
 
 // readConfig reads the environment once. Everything that is wrong with it comes back at once.
@@ -58,28 +55,15 @@ func readConfig(getenv func(string) string) (config, error) {
 	default:
 		wrong("AUTH", "not auto or on")
 	}
-	switch c.streamFormat = server.Framing(getenv("STREAM_FORMAT")); c.streamFormat {
-	case "", server.SSE, server.Chunked:
-	default:
-		wrong("STREAM_FORMAT", "not sse or chunked")
-	}
-	if err := c.logLevel.UnmarshalText([]byte(get("LOG_LEVEL", "info"))); err != nil {
-		wrong("LOG_LEVEL", "not debug, info, warn or error")
-	}
-	for o := range strings.SplitSeq(getenv("CORS_ORIGINS"), ",") {
-		if o = strings.TrimSpace(o); o == "" {
-			continue
-		}
-		if scheme, host, ok := strings.Cut(o, "://"); !ok || scheme != "http" && scheme != "https" || host == "" || strings.ContainsAny(host, "/*") {
-			wrong("CORS_ORIGINS", "%q is not an origin such as https://app.example", o)
-		}
-		c.origins = append(c.origins, o)
-	}
-	return c, errors.Join(errs...)
+	settings, err := server.ReadSettings(getenv)
+	c.Settings = settings
+	return c, errors.Join(append(errs, err)...)
 }
 
 func (c config) address() string { return net.JoinHostPort(c.host, strconv.Itoa(c.port)) }
 
+// loopback says whether listening on host is listening to this machine only. Where it says so, nobody needs a key: it is
+// narrower than what a request's Host may name.
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

@@ -265,10 +265,8 @@ func TestDrain(t *testing.T) {
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	url, process := serve(t, "DATA_DIR="+dir)
-	for _, path := range []string{"/memory/t/save"} {
-		if status, body := call(t, "POST", url+"/api"+path, `{"messages": [{"role": "user", "content": "kept", "id": "m1"}]}`); status != 200 {
-			t.Fatalf("%d %s", status, body)
-		}
+	if status, body := call(t, "POST", url+"/api/memory/t/save", `{"messages": [{"role": "user", "content": "kept", "id": "m1"}]}`); status != 200 {
+		t.Fatalf("%d %s", status, body)
 	}
 	status, body := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages": "What is 2+2?", "memory": {"thread": "t9", "resource": "ann"}}`)
 	if status != 200 {

@@ -31,7 +31,7 @@ func TestGroups(t *testing.T) {
 
 		{"a tool runs", "POST", "/tools/calculator/execute", `{"data": {"expression": "6*7"}}`, 200, `^\{"result":42\}$`},
 		{"a tool without data", "POST", "/tools/calculator/execute", `{}`, 400, `"field":"data","message":"Required"`},
-		{"a tool refuses its input", "POST", "/tools/calculator/execute", `{"data": {"expression": 5}}`, 200, `^\{"error":true,"message":"Tool input validation failed for calculator.*"fields":\{"expression":\{"errors":\["Invalid input: expected string, received number"\]`},
+		{"a tool refuses its input", "POST", "/tools/calculator/execute", `{"data": {"expression": 5}}`, 200, `^\{"error":true,"message":"Tool input validation failed for calculator.*Provided arguments: \{\\n  \\"expression\\": 5\\n\}.*"fields":\{"expression":\{"errors":\["Invalid input: expected string, received number"\]`},
 		{"a tool fails", "POST", "/tools/calculator/execute", `{"data": {"expression": "1/0"}}`, 422, `"error":"the result of`},
 		{"no tool", "POST", "/tools/nothing/execute", `{"data": {}}`, 404, `^\{"error":"Tool not found"\}$`},
 		{"a tool of an agent", "GET", "/agents/myAgent/tools/calculator", "", 200, `"id":"calculator"`},

@@ -121,7 +121,7 @@ func open(c config, o Options) (_ *Process, err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	if p.log, err = logstore.Open(filepath.Join(c.dataDir, "logs"), c.logLevel, nil); err != nil {
+	if p.log, err = logstore.Open(filepath.Join(c.dataDir, "logs"), c.LogLevel, nil); err != nil {
 		return nil, err
 	}
 	if p.storage, err = sqlite.Open(c.sqlitePath); err != nil {
@@ -145,7 +145,7 @@ func open(c config, o Options) (_ *Process, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}
-	s := server.Server{Mastra: p.Mastra, Prefix: c.prefix, Version: "1", Origins: c.origins, LoopbackOnly: !c.auth, StreamFormat: c.streamFormat}
+	s := server.Server{Mastra: p.Mastra, Prefix: c.prefix, Version: "1", Origins: c.Origins, LoopbackOnly: !c.auth, StreamFormat: c.StreamFormat}
 	if o.AnyOrigin {
 		s.Origins, s.LoopbackOnly = []string{"*"}, false
 	}

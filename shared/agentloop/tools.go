@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
@@ -102,50 +99,9 @@ func (x *run) toolError(c *call, err error) *mastra.RunError {
 	return &mastra.RunError{Name: "Error", Message: cmp.Or(err.Error(), "Tool execution failed")}
 }
 
-// field is a place in a value, with what is wrong there and below.
-type field struct {
-	Errors []string              `json:"errors"`
-	Fields mastra.Object[*field] `json:"fields"`
-}
-
-func (f *field) add(path []string, message string) {
-	if len(path) == 0 {
-		f.Errors = append(f.Errors, message)
-		return
-	}
-	below, ok := f.Fields.Get(path[0])
-	if !ok {
-		below = &field{}
-		f.Fields = append(f.Fields, mastra.Member[*field]{Key: path[0], Value: below})
-	}
-	below.add(path[1:], message)
-}
-
-// invalidInput is the result of a call whose arguments do not fit the tool's schema: it lets the model try again.
+// invalidInput is the result of a call whose arguments do not fit the tool's schema.
 func invalidInput(c *call, issues []schema.Issue) mastra.JSON {
-	var root field
-	var lines []string
-	for _, i := range issues {
-		lines = append(lines, "- "+i.Field+": "+i.Message)
-		var path []string
-		if i.Field != "root" && i.Field != "body" {
-			path = strings.Split(i.Field, ".")
-		}
-		root.add(path, i.Message)
-	}
-	pretty := slices.Clone(c.Args)
-	if pretty.Indent(jsontext.WithIndent("  ")) != nil {
-		pretty = c.Args
-	}
-	shown := string(pretty)
-	if runes := []rune(shown); len(runes) > 200 {
-		shown = string(runes[:200]) + "... (truncated)"
-	}
-	out, err := schema.Marshal(struct {
-		Error            bool   `json:"error"`
-		Message          string `json:"message"`
-		ValidationErrors *field `json:"validationErrors"`
-	}{true, fmt.Sprintf("Tool input validation failed for %s. Please fix the following errors and try again:\n%s\n\nProvided arguments: %s", c.Name, strings.Join(lines, "\n"), shown), &root})
+	out, err := schema.Marshal(mastra.Refuse(c.Name, c.Args, issues))
 	if err != nil {
 		return mastra.JSON(`{"error":true}`)
 	}

@@ -56,7 +56,7 @@ type AgentCall struct {
 	Tracing        TracingOptions
 }
 
-// Call makes an Agent a Callable and a Runnable: it takes a prompt and answers a text.
+// call is what an agent is as a Callable and a Runnable: it takes a prompt and answers a text.
 func (a *Agent) call(ctx context.Context, in Prompt) (Text, error) {
 	m := From(ctx)
 	if m == nil {
@@ -85,8 +85,8 @@ type Text struct {
 	Text string `json:"text"`
 }
 
-// Name is what the agent is registered under.
-func (a *Agent) registered() string {
+// Registered is the name that the agent is registered under.
+func (a *Agent) Registered() string {
 	if a.Key != "" {
 		return a.Key
 	}
@@ -94,7 +94,7 @@ func (a *Agent) registered() string {
 }
 
 // Tool makes an agent a Callable: other agents are offered it as "agent-<key>".
-func (a *Agent) Tool() *Tool { return NewTool("agent-"+a.registered(), a.Description, a.call) }
+func (a *Agent) Tool() *Tool { return NewTool("agent-"+a.Registered(), a.Description, a.call) }
 
 // Step makes an agent a Runnable.
 func (a *Agent) Step() *Step { return NewStep(a.ID, a.call) }

@@ -1,6 +1,10 @@
 package mastra
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"slices"
+)
 
 // Span types.
 const (
@@ -36,6 +40,25 @@ type Span struct {
 	Input      JSON     `json:"input,omitzero"`
 	Output     JSON     `json:"output,omitzero"`
 	Error      JSON     `json:"error,omitzero"` // {message, name}
+}
+
+// OrderSpans is how a storage answers a trace: of the spans of one id the last one stays, in place of the first; in order of
+// StartedAt, a root first among equals. It works in place.
+func OrderSpans(spans []Span) []Span {
+	at := make(map[string]int, len(spans))
+	kept := spans[:0]
+	for _, s := range spans {
+		if i, ok := at[s.SpanID]; ok {
+			kept[i] = s
+			continue
+		}
+		at[s.SpanID] = len(kept)
+		kept = append(kept, s)
+	}
+	slices.SortStableFunc(kept, func(a, b Span) int {
+		return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(min(1, len(a.ParentID)), min(1, len(b.ParentID))))
+	})
+	return kept
 }
 
 // Status is "error", "success" or "running".

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 
@@ -25,10 +24,10 @@ type Doc = infer.Schema
 // It is called on the zero value.
 type Describer interface{ JSONSchema() *Doc }
 
-// Schema is the JSON Schema (draft 2020-12) of a Go type or of a document.
+// Schema is the JSON Schema (draft 2020-12) of a Go type.
 // It is inferred and compiled at first use, and safe for concurrent use.
 type Schema struct {
-	typ      reflect.Type // nil where the schema was parsed
+	typ      reflect.Type
 	document func() (document, error)
 	compiled func() (*jsonschema.Schema, error)
 	super    sync.Map // draft -> string, see SuperJSON
@@ -37,7 +36,7 @@ type Schema struct {
 type document struct {
 	json JSON // as published: additionalProperties false on structs, as zod publishes objects
 	open JSON // as validated: unknown keys pass and are dropped
-	tree *Doc // holds the order in which fields are declared; nil where the schema was parsed
+	tree *Doc // holds the order in which fields are declared
 }
 
 var byType sync.Map // reflect.Type -> *Schema
@@ -50,20 +49,12 @@ func Of(t reflect.Type) *Schema {
 	if s, ok := byType.Load(t); ok {
 		return s.(*Schema)
 	}
-	s := build(t, func() (document, error) { return describe(t) })
-	got, _ := byType.LoadOrStore(t, s)
+	got, _ := byType.LoadOrStore(t, build(t))
 	return got.(*Schema)
 }
 
-// Parse returns the schema that a JSON document spells out.
-func Parse(data []byte) (*Schema, error) {
-	doc := document{json: slices.Clone(JSON(data)), open: slices.Clone(JSON(data))}
-	s := build(nil, func() (document, error) { return doc, nil })
-	return s, s.Check()
-}
-
-func build(t reflect.Type, doc func() (document, error)) *Schema {
-	s := &Schema{typ: t, document: sync.OnceValues(doc)}
+func build(t reflect.Type) *Schema {
+	s := &Schema{typ: t, document: sync.OnceValues(func() (document, error) { return describe(t) })}
 	s.compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 		d, err := s.document()
 		if err != nil {
@@ -83,7 +74,7 @@ func build(t reflect.Type, doc func() (document, error)) *Schema {
 	return s
 }
 
-// noLoader keeps a schema that came from outside from reading files or the network through $ref.
+// noLoader keeps a $ref of a hand-written schema from reading files.
 type noLoader struct{}
 
 func (noLoader) Load(url string) (any, error) {
@@ -93,15 +84,12 @@ func (noLoader) Load(url string) (any, error) {
 // Check infers and compiles the schema and returns why it cannot be.
 func (s *Schema) Check() error {
 	if _, err := s.compiled(); err != nil {
-		if s.typ != nil {
-			return fmt.Errorf("schema of %s: %w", s.typ, err)
-		}
-		return fmt.Errorf("schema: %w", err)
+		return fmt.Errorf("schema of %s: %w", s.typ, err)
 	}
 	return nil
 }
 
-// Type is the Go type that the schema describes, nil for a parsed one.
+// Type is the Go type that the schema describes.
 func (s *Schema) Type() reflect.Type { return s.typ }
 
 // JSON is the schema as it is published; empty where Check fails.

@@ -52,7 +52,7 @@ func (s *Schema) Validate(value any) ([]Issue, error) {
 // declared sorts issues by the order in which their fields are declared, as the reference server lists them.
 func (s *Schema) declared(issues []Issue) []Issue {
 	d, err := s.document()
-	if err != nil || d.tree == nil {
+	if err != nil {
 		return issues
 	}
 	slices.SortStableFunc(issues, func(a, b Issue) int { return slices.Compare(place(d.tree, a.Field), place(d.tree, b.Field)) })

@@ -22,13 +22,14 @@ const MaxBody = 4 << 20
 
 // input fills a handler's input from a request: where its fields come from, and their schemas.
 type input struct {
-	typ     reflect.Type
-	path    []field
-	query   []field
-	params  *schema.Schema // of the query as an object, nil without one
-	hasBody bool
-	body    *schema.Schema
-	file    []int // the field that takes an uploaded file
+	typ      reflect.Type
+	path     []field
+	query    []field
+	params   *schema.Schema // of the query as an object, nil without one
+	required bool           // one of the query must be there
+	hasBody  bool
+	body     *schema.Schema
+	file     []int // the field that takes an uploaded file
 }
 
 type field struct {
@@ -50,7 +51,7 @@ func newInput(t reflect.Type) *input {
 			in.query = append(in.query, field{name, f.Index, f.Type})
 			optional := ",omitzero"
 			if f.Tag.Get("required") == "true" {
-				optional = ""
+				optional, in.required = "", true
 			}
 			params = append(params, reflect.StructField{Name: fmt.Sprintf("F%d", len(params)), Type: f.Type,
 				Tag: reflect.StructTag(fmt.Sprintf(`json:"%s%s" `, name, optional)) + f.Tag})
@@ -84,7 +85,7 @@ func (in *input) decode(r *http.Request, names, values []string) (v any, body []
 	if err != nil {
 		return nil, nil, problem("Invalid request body", err)
 	}
-	if in.params != nil && r.URL.RawQuery != "" || in.params != nil && in.required() {
+	if in.params != nil && (r.URL.RawQuery != "" || in.required) {
 		if err := in.decodeQuery(r.URL.Query(), at.Elem()); err != nil {
 			return nil, nil, problem("Invalid query parameters", err)
 		}
@@ -95,15 +96,6 @@ func (in *input) decode(r *http.Request, names, values []string) (v any, body []
 		}
 	}
 	return at.Interface(), body, nil
-}
-
-func (in *input) required() bool {
-	for _, f := range in.query {
-		if in.typ.FieldByIndex(f.index).Tag.Get("required") == "true" {
-			return true
-		}
-	}
-	return false
 }
 
 func problem(message string, err error) error {

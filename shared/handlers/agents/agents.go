@@ -119,11 +119,7 @@ func describe(m *mastra.Mastra, a *mastra.Agent, partial bool) (Info, error) {
 	for _, c := range a.Tools {
 		switch c := c.(type) {
 		case *mastra.Agent:
-			name := c.Key
-			if name == "" {
-				name = c.ID
-			}
-			info.Agents.Set(name, Sub{c.ID, c.Name})
+			info.Agents.Set(c.Registered(), Sub{c.ID, c.Name})
 		case mastra.Workflow:
 			info.Workflows.Set(c.Graph().Name(), WorkflowRef{c.Graph().ID})
 		default:

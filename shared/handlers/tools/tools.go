@@ -4,8 +4,6 @@ package tools
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -133,52 +131,11 @@ func execute(ctx context.Context, m *mastra.Mastra, t *mastra.Tool, data mastra.
 	var known *mastra.Error
 	switch {
 	case errors.As(err, &invalid):
-		return schema.Marshal(refusal(t.ID, data, invalid.Issues))
+		return schema.Marshal(mastra.Refuse(t.ID, data, invalid.Issues))
 	case errors.As(err, &known):
 		return nil, err
 	case err != nil:
 		return nil, &mastra.Error{Code: mastra.CodeUserCode, Message: err.Error()}
 	}
 	return out, nil
-}
-
-// Refusal is the answer to input that does not fit.
-type Refusal struct {
-	Error            bool   `json:"error"`
-	Message          string `json:"message"`
-	ValidationErrors Errors `json:"validationErrors"`
-}
-
-// Errors are the failures at one place and below it.
-type Errors struct {
-	Errors []string              `json:"errors"`
-	Fields mastra.Object[Errors] `json:"fields"`
-}
-
-func (Errors) JSONSchema() *schema.Doc { return &schema.Doc{Type: "object"} } // it holds itself
-
-func refusal(id string, data mastra.JSON, issues []mastra.Issue) Refusal {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Tool input validation failed for %s. Please fix the following errors and try again:", id)
-	var root Errors
-	for _, i := range issues {
-		fmt.Fprintf(&b, "\n- %s: %s", i.Field, i.Message)
-		root.add(strings.Split(i.Field, "."), i.Message)
-	}
-	shown := data.Clone()
-	if shown.Indent() != nil {
-		shown = data
-	}
-	fmt.Fprintf(&b, "\n\nProvided arguments: %s", shown)
-	return Refusal{Error: true, Message: b.String(), ValidationErrors: root}
-}
-
-func (e *Errors) add(path []string, message string) {
-	if len(path) == 0 || path[0] == "root" {
-		e.Errors = append(e.Errors, message)
-		return
-	}
-	inner, _ := e.Fields.Get(path[0])
-	inner.add(path[1:], message)
-	e.Fields.Set(path[0], inner)
 }

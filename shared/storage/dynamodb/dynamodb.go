@@ -53,12 +53,6 @@ func ParseURL(text string) (Tables, error) {
 	return t, nil
 }
 
-// Option changes what Open does.
-type Option func(*Store)
-
-// Clock says what time it is where a lease or a claim ends; time.Now by default.
-func Clock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
-
 // Store is a mastra.Storage and a mastra.KeyStore in DynamoDB. It is safe for concurrent use.
 type Store struct {
 	client *ddb.Client
@@ -77,7 +71,7 @@ var (
 
 // OpenURL opens the tables that a STORAGE_URL names, with the environment's region, credentials and endpoint
 // (AWS_ENDPOINT_URL_DYNAMODB). It makes no request.
-func OpenURL(ctx context.Context, text string, opts ...Option) (*Store, error) {
+func OpenURL(ctx context.Context, text string) (*Store, error) {
 	tables, err := ParseURL(text)
 	if err != nil {
 		return nil, err
@@ -89,16 +83,13 @@ func OpenURL(ctx context.Context, text string, opts ...Option) (*Store, error) {
 	if cfg.Region == "" {
 		return nil, fmt.Errorf("dynamodb: no region is set (AWS_REGION)")
 	}
-	return Open(cfg, tables, opts...), nil
+	return Open(cfg, tables), nil
 }
 
 // Open makes a store of tables that exist. It makes no request. The client retries nothing by itself: the store does,
 // since it knows which of its writes may be repeated.
-func Open(cfg aws.Config, tables Tables, opts ...Option) *Store {
+func Open(cfg aws.Config, tables Tables) *Store {
 	s := &Store{tables: tables, now: time.Now}
-	for _, o := range opts {
-		o(s)
-	}
 	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok || cfg.HTTPClient == nil {
 		s.http = tuned(c)
 		cfg.HTTPClient = s.http

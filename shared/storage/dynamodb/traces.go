@@ -220,7 +220,7 @@ func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error
 	if len(spans) == 0 {
 		return nil, none
 	}
-	return inOrder(lastOnes(spans)), nil
+	return mastra.OrderSpans(spans), nil
 }
 
 func (s *Store) spansOf(ctx context.Context, it item, read []item) (spans []mastra.Span, err error) {
@@ -229,28 +229,6 @@ func (s *Store) spansOf(ctx context.Context, it item, read []item) (spans []mast
 		err = schema.Unmarshal(data, &spans)
 	}
 	return spans, err
-}
-
-// lastOnes keeps of the spans of one id the last one, in place of the first.
-func lastOnes(spans []mastra.Span) []mastra.Span {
-	at := make(map[string]int, len(spans))
-	kept := spans[:0]
-	for _, s := range spans {
-		if i, ok := at[s.SpanID]; ok {
-			kept[i] = s
-			continue
-		}
-		at[s.SpanID] = len(kept)
-		kept = append(kept, s)
-	}
-	return kept
-}
-
-func inOrder(spans []mastra.Span) []mastra.Span {
-	slices.SortStableFunc(spans, func(a, b mastra.Span) int {
-		return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(min(1, len(a.ParentID)), min(1, len(b.ParentID))))
-	})
-	return spans
 }
 
 // Traces come from the index by time, or from that of an entity where type and id are given.

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -149,29 +148,7 @@ func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error
 		}
 		spans = append(spans, read...)
 	}
-	return inOrder(lastOnes(spans)), nil
-}
-
-// lastOnes keeps of the spans of one id the last one, in place of the first.
-func lastOnes(spans []mastra.Span) []mastra.Span {
-	at := make(map[string]int, len(spans))
-	kept := spans[:0]
-	for _, s := range spans {
-		if i, ok := at[s.SpanID]; ok {
-			kept[i] = s
-			continue
-		}
-		at[s.SpanID] = len(kept)
-		kept = append(kept, s)
-	}
-	return kept
-}
-
-func inOrder(spans []mastra.Span) []mastra.Span {
-	slices.SortStableFunc(spans, func(a, b mastra.Span) int {
-		return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(min(1, len(a.ParentID)), min(1, len(b.ParentID))))
-	})
-	return spans
+	return mastra.OrderSpans(spans), nil
 }
 
 func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {

@@ -16,14 +16,6 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-// Option names a difference of a backend.
-type Option func(*suite)
-
-// Skip leaves out the tests of a name, such as "messages/order", and logs why.
-func Skip(name, why string) Option { return func(s *suite) { s.skip[name] = why } }
-
-type suite struct{ skip map[string]string }
-
 // test is one promise. Its name is a path: what it is about, and what is promised.
 type test struct {
 	name string
@@ -31,17 +23,10 @@ type test struct {
 }
 
 // Run checks every promise of mastra.Storage. The store of open is closed by open's own cleanup.
-func Run(t *testing.T, open func(t *testing.T) mastra.Storage, opts ...Option) {
-	s := suite{skip: map[string]string{}}
-	for _, o := range opts {
-		o(&s)
-	}
+func Run(t *testing.T, open func(t *testing.T) mastra.Storage) {
 	store := open(t)
 	for _, test := range slices.Concat(batchTests, threadTests, messageTests, runTests, claimTests, traceTests, scoreTests) {
 		t.Run(test.name, func(t *testing.T) {
-			if why, ok := s.skip[test.name]; ok {
-				t.Skip(why)
-			}
 			test.run(&env{T: t, s: store, ctx: newTenant(t.Context())})
 		})
 	}

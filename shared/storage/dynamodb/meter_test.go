@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,18 +29,21 @@ type meter struct {
 func (m *meter) attach(cfg *aws.Config) {
 	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("meter", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-			m.begin(strings.TrimSuffix(reflect.TypeOf(in.Parameters).Elem().Name(), "Input"))
+			m.begin(operation(in.Parameters))
 			ask := reflect.ValueOf(in.Parameters).Elem().FieldByName("ReturnConsumedCapacity")
 			if ask.IsValid() {
 				ask.Set(reflect.ValueOf(types.ReturnConsumedCapacityTotal))
 			}
 			time.Sleep(8 * time.Millisecond)
 			out, md, err := next.HandleInitialize(ctx, in)
-			m.end(in.Parameters, out.Result)
+			m.end(in.Parameters, out.Result, err)
 			return out, md, err
 		}), middleware.After)
 	})
 }
+
+// operation names the call of an SDK input.
+func operation(in any) string { return strings.TrimSuffix(reflect.TypeOf(in).Elem().Name(), "Input") }
 
 func (m *meter) begin(name string) {
 	m.mu.Lock()
@@ -51,12 +55,20 @@ func (m *meter) begin(name string) {
 	m.calls = append(m.calls, name)
 }
 
-func (m *meter) end(in, result any) {
+func (m *meter) end(in, result any, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.under--
+	if err != nil && passing(err) { // it is made again, and counted then
+		i := slices.Index(m.calls, operation(in))
+		m.calls = slices.Delete(m.calls, i, i+1)
+		return
+	}
 	if in, ok := in.(*ddb.TransactWriteItemsInput); ok {
 		m.write += transaction(in.TransactItems)
+	}
+	if err != nil { // a result beside an error is half filled
+		return
 	}
 	units := func(c *types.ConsumedCapacity) float64 { return aws.ToFloat64(c.CapacityUnits) }
 	switch out := result.(type) {

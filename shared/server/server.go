@@ -49,6 +49,8 @@ func New(s Server, tables ...[]Route) (*Server, error) {
 	s.openAPI = sync.OnceValues(s.describe)
 	nothing := func() *input { return newInput(reflect.TypeFor[struct{}]()) }
 	return &s, errors.Join(
+		s.root.add(http.MethodGet, s.Prefix+"/system/api-schema", &Route{Permission: "system:read", serve: (*Server).serveAPISchema, input: nothing}),
+		s.root.add(http.MethodGet, s.Prefix+"/auth/permission-patterns", &Route{Permission: "system:read", serve: (*Server).servePermissions, input: nothing}),
 		s.root.add(http.MethodGet, s.Prefix+"/openapi.json", &Route{serve: (*Server).serveOpenAPI, input: nothing}),
 		s.root.add(http.MethodGet, "/swagger-ui", &Route{serve: (*Server).serveSwagger, input: nothing}))
 }
@@ -181,7 +183,7 @@ func fingerprint(r *http.Request, body []byte) string {
 // authenticate finds out who calls and whether the caller may use the route.
 func (s *Server) authenticate(r *http.Request, route *Route) (context.Context, error) {
 	ctx := r.Context()
-	if s.Mastra.Auth == nil || route.Public {
+	if s.Mastra.Auth == nil {
 		return ctx, nil
 	}
 	token := ""
@@ -190,8 +192,14 @@ func (s *Server) authenticate(r *http.Request, route *Route) (context.Context, e
 	} else if strings.Contains(r.URL.RawQuery, "apiKey=") {
 		token = r.URL.Query().Get("apiKey")
 	}
+	if route.Public && (route.Root || token == "") {
+		return ctx, nil
+	}
 	p, err := s.Mastra.Auth.Authenticate(ctx, mastra.Credentials{Token: token, Header: r.Header.Get})
-	if err != nil {
+	switch {
+	case route.Public && mastra.CodeOf(err) == mastra.CodeUnauthorized:
+		return ctx, nil
+	case err != nil:
 		return nil, err
 	}
 	if !p.May(route.Permission) {

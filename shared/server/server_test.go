@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,12 @@ func routes() []server.Route {
 		server.Stream("POST /stream/:id", server.SSE, count),
 		server.Stream("POST /records/:id", server.Chunked, count),
 		server.JSON("POST /listen", listen),
+		server.JSON("GET /me", func(ctx context.Context, _ *mastra.Mastra, _ nothing) (string, error) {
+			if p := mastra.Caller(ctx); p != nil {
+				return p.ID, nil
+			}
+			return "nobody", nil
+		}, server.Public),
 		server.JSON("GET /health", func(context.Context, *mastra.Mastra, nothing) (bool, error) { return true, nil }, server.Public, server.Root),
 	}
 }
@@ -291,7 +298,10 @@ func TestAuthentication(t *testing.T) {
 		{"a key without the permission", "POST", "/api/things/a", "Bearer " + reader, 403},
 		{"a route without permission", "GET", "/api/things/a", "Bearer " + reader, 200},
 		{"a public route", "GET", "/health", "", 200},
+		{"a public route, by a stranger", "GET", "/api/me", "Bearer mk_wrong", 200},
 		{"the document", "GET", "/api/openapi.json", "", 401},
+		{"the routes", "GET", "/api/system/api-schema", "", 401},
+		{"the routes, without the permission", "GET", "/api/system/api-schema", "Bearer " + reader, 403},
 	} {
 		if w := do(s, c.method, c.target, `{"name":"n"}`, "Authorization", c.token); w.Code != c.status {
 			t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
@@ -349,6 +359,43 @@ func TestRequestEnd(t *testing.T) {
 		if len(seen) != 2 || seen[0] != c.want || fingerprints[0] != fingerprints[1] || fingerprints[0] == "" {
 			t.Errorf("%s: answered %v, fingerprints %v", c.body, seen, fingerprints)
 		}
+	}
+}
+
+func TestAPublicRouteKnowsItsCaller(t *testing.T) {
+	secret, key := server.NewKey("all", mastra.Principal{}, 1)
+	s, _ := newServer(t, func(s *server.Server) { s.Mastra.Auth = server.APIKeys{Store: keys{key.Hash: key}} })
+	for token, want := range map[string]string{"": `"nobody"`, "Bearer " + secret: `"` + key.ID + `"`} {
+		if w := do(s, "GET", "/api/me", "", "Authorization", token); w.Body.String() != want {
+			t.Errorf("%q: %s, want %s", token, w.Body, want)
+		}
+	}
+}
+
+func TestTheRoutesDescribeThemselves(t *testing.T) {
+	s, _ := newServer(t, nil)
+	type route struct {
+		Method          string      `json:"method"`
+		Path            string      `json:"path"`
+		ResponseType    string      `json:"responseType"`
+		PathParamSchema schema.Doc  `json:"pathParamSchema"`
+		BodySchema      mastra.JSON `json:"bodySchema"`
+	}
+	var list struct {
+		Routes []route `json:"routes"`
+	}
+	if err := schema.Unmarshal(do(s, "GET", "/api/system/api-schema", "").Body.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(list.Routes, func(r route) bool { return r.Path == "/things/:id" && r.Method == "POST" })
+	if at < 0 || len(list.Routes) != len(s.Routes())-1 {
+		t.Fatalf("%+v", list)
+	}
+	if r := list.Routes[at]; r.ResponseType != "json" || !slices.Equal(r.PathParamSchema.Required, []string{"id"}) || r.BodySchema == nil {
+		t.Errorf("%+v", r)
+	}
+	if w := do(s, "GET", "/api/auth/permission-patterns", ""); w.Body.String() != `{"patterns":["*","things:*","things:write"]}` {
+		t.Errorf("%s", w.Body)
 	}
 }
 

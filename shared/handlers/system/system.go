@@ -10,11 +10,18 @@ import (
 
 // Routes is the group's table.
 func Routes() []server.Route {
-	return []server.Route{
+	return append(absentRoutes(),
 		server.JSON("GET /health", Health, server.Public, server.Root, server.Summary("Whether the process answers")),
 		server.JSON("GET /auth/capabilities", Capabilities, server.Public, server.Summary("How a client signs in")),
-		server.JSON("GET /system/packages", Packages, server.Permission("system:read"), server.Summary("What the server is made of")),
-	}
+		server.JSON("GET /auth/me", Me, server.Public, server.Summary("Who calls")),
+		server.JSON("GET /auth/sso/login", notConfigured("SSO"), server.Public, server.Summary("Not configured: callers have API keys")),
+		server.JSON("GET /auth/sso/callback", notConfigured("SSO"), server.Public, server.Summary("Not configured: callers have API keys")),
+		server.JSON("POST /auth/logout", notConfigured("Logout"), server.Public, server.Summary("Not configured: callers have API keys")),
+		server.JSON("POST /auth/refresh", notConfigured("Session refresh"), server.Public, server.Summary("Not configured: callers have API keys")),
+		server.JSON("POST /auth/credentials/sign-in", SignIn, server.Public, server.Summary("Not configured: callers have API keys")),
+		server.JSON("POST /auth/credentials/sign-up", SignIn, server.Public, server.Summary("Not configured: callers have API keys")),
+		server.JSON("GET /auth/roles/:roleId/permissions", RolePermissions, server.Permission("system:read"), server.Summary("There are no roles")),
+		server.JSON("GET /system/packages", Packages, server.Permission("system:read"), server.Summary("What the server is made of")))
 }
 
 // Nothing is the input of routes that take none.
@@ -27,17 +34,6 @@ type Healthy struct {
 
 // Health answers as long as the process does.
 func Health(context.Context, *mastra.Mastra, Nothing) (Healthy, error) { return Healthy{true}, nil }
-
-// AuthCapabilities say how a client signs in: API keys need no login page.
-type AuthCapabilities struct {
-	Enabled bool        `json:"enabled"`
-	Login   mastra.JSON `json:"login"`
-}
-
-// Capabilities says how a client signs in.
-func Capabilities(_ context.Context, m *mastra.Mastra, _ Nothing) (AuthCapabilities, error) {
-	return AuthCapabilities{Enabled: m.Auth != nil}, nil
-}
 
 // PackageList is what Studio reads to know which pages to show.
 type PackageList struct {

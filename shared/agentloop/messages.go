@@ -175,6 +175,10 @@ func appendStep(prompt []mastra.PromptMessage, s *step) []mastra.PromptMessage {
 			answered = append(answered, mastra.Part{Type: mastra.PartToolResult, ToolCallID: c.ID, ToolName: c.Name, Output: c.appendOutput(nil)})
 		case text:
 			said = append(said, mastra.Part{Type: mastra.PartText, Text: p.Text})
+		case reasoning:
+			if p.Meta != nil { // whoever signs its reasoning wants it back beside the calls that came of it
+				said = append(said, mastra.Part{Type: mastra.PartReasoning, Text: p.Text, ProviderOptions: p.Meta})
+			}
 		}
 	}
 	if len(said) > 0 {

@@ -88,7 +88,7 @@ func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c
 			task.End()
 		}
 	}()
-	model, err := m.Models(a.Model)
+	model, err := languageModel(m, a)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -39,6 +39,7 @@ type step struct {
 	ResponseID string              `json:"i,omitempty"`
 	Timestamp  mastra.Time         `json:"d,omitempty"` // of the response
 	ModelID    string              `json:"m,omitempty"`
+	Cost       float64             `json:"$,omitzero"` // in US dollars, where the model's price is known
 }
 
 // piece is one thing that the model wrote: a text, its reasoning or a tool call.
@@ -48,6 +49,8 @@ type piece struct {
 	Text string `json:"t,omitempty"`
 	At   int64  `json:"a"`
 	Call *call  `json:"c,omitempty"`
+	// Meta, of a reasoning, is what its provider wants to see again in the next step.
+	Meta mastra.JSON `json:"o,omitempty"`
 }
 
 const (

@@ -57,7 +57,7 @@ func (x *run) ask(s *step) error {
 		}
 		whole := s.Pieces[:0]
 		for _, p := range s.Pieces {
-			if p.Kind == called || p.Text != "" {
+			if p.Kind == called || p.Text != "" || p.Meta != nil {
 				whole = append(whole, p)
 			}
 		}
@@ -69,7 +69,7 @@ func (x *run) ask(s *step) error {
 			s.ModelID = x.info.ID
 		}
 	}()
-	request := mastra.ModelRequest{Messages: x.prompt, Tools: x.tools, ToolChoice: x.call.ToolChoice, Settings: x.call.Settings}
+	request := mastra.ModelRequest{Messages: x.prompt, Tools: x.tools, ToolChoice: x.call.ToolChoice, Settings: x.call.Settings, Options: x.call.ModelOptions}
 	for part, err := range x.model.Stream(x.ctx, &request) {
 		if err != nil {
 			return err
@@ -77,6 +77,9 @@ func (x *run) ask(s *step) error {
 		switch part.Type {
 		case mastra.ModelMetadata:
 			s.ResponseID, s.Timestamp, s.ModelID = part.ID, part.Timestamp, part.ModelID
+			if part.Model.ID != "" {
+				x.info = part.Model
+			}
 		case mastra.ModelTextStart, mastra.ModelReasoningStart:
 			kind, chunk := text, mastra.ChunkTextStart
 			if part.Type == mastra.ModelReasoningStart {
@@ -100,6 +103,7 @@ func (x *run) ask(s *step) error {
 		case mastra.ModelTextEnd, mastra.ModelReasoningEnd:
 			for i := range open {
 				if (s.Pieces[open[i].piece].Kind == reasoning) == (part.Type == mastra.ModelReasoningEnd) && open[i].id == part.ID {
+					s.Pieces[open[i].piece].Meta = part.Metadata
 					end(i)
 					break
 				}
@@ -136,7 +140,7 @@ func (x *run) ask(s *step) error {
 				x.emitCall(c)
 			}
 		case mastra.ModelFinish:
-			s.Finish, s.Usage, finished = part.Finish, part.Usage, true
+			s.Finish, s.Usage, s.Cost, finished = part.Finish, part.Usage, part.Cost, true
 		}
 	}
 	if err := x.ctx.Err(); err != nil && !finished {

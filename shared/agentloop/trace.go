@@ -84,9 +84,12 @@ func errorJSON(err error) mastra.JSON {
 func appendDetails(b []byte, u mastra.Usage) []byte {
 	b = appendInt(b, `{"inputTokens":`, int64(u.InputTokens))
 	b = appendInt(b, `,"outputTokens":`, int64(u.OutputTokens))
-	b = appendInt(b, `,"inputDetails":{"text":`, int64(u.InputTokens-u.CachedInputTokens))
+	b = appendInt(b, `,"inputDetails":{"text":`, int64(u.InputTokens-u.CachedInputTokens-u.CacheCreationInputTokens))
 	if u.CachedInputTokens > 0 {
 		b = appendInt(b, `,"cacheRead":`, int64(u.CachedInputTokens))
+	}
+	if u.CacheCreationInputTokens > 0 {
+		b = appendInt(b, `,"cacheWrite":`, int64(u.CacheCreationInputTokens))
 	}
 	b = appendInt(b, `},"outputDetails":{"text":`, int64(u.OutputTokens-u.ReasoningTokens))
 	if u.ReasoningTokens > 0 {
@@ -153,6 +156,12 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	}
 	b = appendMember(b, `],"toolChoice":`, cmp.Or(x.call.ToolChoice.Tool, x.call.ToolChoice.Mode, "auto"))
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
+	if s.Cost > 0 {
+		b = appendMember(b, `,"costContext":{"provider":`, x.info.Provider)
+		b = appendMember(b, `,"model":`, x.info.ID)
+		b = strconv.AppendFloat(append(b, `,"estimatedCost":`...), s.Cost, 'f', -1, 64)
+		b = append(b, `,"costUnit":"USD"}`...)
+	}
 	b = appendMember(b, `,"finishReason":`, string(finish))
 	b = appendMember(b, `,"warnings":[],"responseModel":`, s.ModelID)
 	if len(s.Pieces) > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -15,11 +16,21 @@ type Agent struct {
 	Name         string
 	Description  string
 	Instructions string
-	Model        string     // "provider/model-id"; empty is the deployment's MODEL
-	Tools        []Callable // tools, other agents, workflows
-	Memory       *Memory    // nil: the agent keeps nothing
-	MaxSteps     int        // model calls of one run; 5 where 0
-	Voice        Voice      // nil: it has none
+	Model        string        // "provider/model-id"; empty is the deployment's MODEL
+	Models       []ModelChoice // instead of Model: the next one is asked where one fails
+	Tools        []Callable    // tools, other agents, workflows
+	Memory       *Memory       // nil: the agent keeps nothing
+	MaxSteps     int           // model calls of one run; 5 where 0
+	Voice        Voice         // nil: it has none
+}
+
+// ModelChoice is one model of an agent's list.
+type ModelChoice struct {
+	ID       string          // what the list calls it; Model where empty
+	Model    string          // "provider/model-id"
+	Retries  *int            // how often it is asked again before the next one is; the provider's own number where nil
+	Options  map[string]JSON // see ModelRequest.Options
+	Disabled bool            // left out
 }
 
 // Memory is what an agent remembers of a thread.
@@ -53,6 +64,7 @@ type AgentCall struct {
 	ToolChoice     ToolChoice
 	ActiveTools    []string // nil: all
 	Settings       ModelSettings
+	ModelOptions   map[string]JSON // see ModelRequest.Options
 	Tracing        TracingOptions
 }
 
@@ -102,6 +114,14 @@ func (a *Agent) Step() *Step { return NewStep(a.ID, a.call) }
 func (a *Agent) check() error {
 	if a.Model != "" && !strings.Contains(a.Model, "/") {
 		return fmt.Errorf("agent %s: model %q is not provider/model-id", a.ID, a.Model)
+	}
+	for i, c := range a.Models {
+		if !strings.Contains(c.Model, "/") {
+			return fmt.Errorf("agent %s: model %d of its list, %q, is not provider/model-id", a.ID, i+1, c.Model)
+		}
+	}
+	if len(a.Models) > 0 && (a.Model != "" || !slices.ContainsFunc(a.Models, func(c ModelChoice) bool { return !c.Disabled })) {
+		return fmt.Errorf("agent %s: it has either one Model or a list of Models, and of a list one at least is not Disabled", a.ID)
 	}
 	names := map[string]bool{}
 	for _, c := range a.Tools {

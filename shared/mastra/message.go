@@ -52,6 +52,8 @@ type Part struct {
 	Filename   string      `json:"filename,omitempty"`
 	Invocation *Invocation `json:"toolInvocation,omitempty"`
 	CreatedAt  int64       `json:"createdAt,omitzero"` // Unix milliseconds
+	// ProviderOptions, of a reasoning, is what its provider sent with it and wants back: {"anthropic": {"signature": …}}.
+	ProviderOptions JSON `json:"providerOptions,omitempty"`
 }
 
 // Invocation is a tool call beside its result.

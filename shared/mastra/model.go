@@ -28,6 +28,9 @@ type ModelRequest struct {
 	ToolChoice ToolChoice
 	Settings   ModelSettings
 	Schema     JSON // of the answer, where JSON is asked for
+	// Options are what only one provider understands, by the provider's name, as the AI SDK names them:
+	// {"anthropic": {"thinking": {"type": "enabled", "budgetTokens": 2000}}, "openai": {"reasoningEffort": "low"}}.
+	Options map[string]JSON
 }
 
 // ToolChoice is "auto" (or empty), "none", "required", or a tool that must be called.
@@ -76,9 +79,14 @@ type ModelPart struct {
 	ToolName  string
 	Input     JSON         // of a tool-call: the arguments as the model wrote them, not yet checked, maybe no JSON at all
 	Timestamp Time         // of metadata
-	ModelID   string       // of metadata: the model that answered
+	ModelID   string       // of metadata: the model that answered, in the provider's words
+	Model     ModelInfo    // of metadata: the model that answered, where it may be another than Info's
 	Finish    FinishReason // of finish
 	Usage     Usage        // of finish
+	Cost      float64      // of finish, in US dollars; 0 where no price of the model is known
+	// Metadata, of a reasoning-end, is what the provider wants to see again with that reasoning: it goes into the prompt's
+	// part as ProviderOptions.
+	Metadata JSON
 }
 
 // FinishReason says why a model stopped.
@@ -93,19 +101,20 @@ const (
 	FinishOther     FinishReason = "other"
 )
 
-// Usage counts tokens.
+// Usage counts tokens. InputTokens hold those read from a cache and those written to one, OutputTokens those of reasoning.
 type Usage struct {
-	InputTokens       int `json:"inputTokens"`
-	OutputTokens      int `json:"outputTokens"`
-	TotalTokens       int `json:"totalTokens"`
-	ReasoningTokens   int `json:"reasoningTokens,omitzero"`
-	CachedInputTokens int `json:"cachedInputTokens,omitzero"`
+	InputTokens              int `json:"inputTokens"`
+	OutputTokens             int `json:"outputTokens"`
+	TotalTokens              int `json:"totalTokens"`
+	ReasoningTokens          int `json:"reasoningTokens,omitzero"`
+	CachedInputTokens        int `json:"cachedInputTokens,omitzero"`
+	CacheCreationInputTokens int `json:"cacheCreationInputTokens,omitzero"`
 }
 
 // Plus adds two usages.
 func (u Usage) Plus(v Usage) Usage {
 	return Usage{u.InputTokens + v.InputTokens, u.OutputTokens + v.OutputTokens, u.TotalTokens + v.TotalTokens,
-		u.ReasoningTokens + v.ReasoningTokens, u.CachedInputTokens + v.CachedInputTokens}
+		u.ReasoningTokens + v.ReasoningTokens, u.CachedInputTokens + v.CachedInputTokens, u.CacheCreationInputTokens + v.CacheCreationInputTokens}
 }
 
 // Embedder turns texts into vectors of one length.

@@ -12,6 +12,7 @@ import (
 
 	"mastralambda/infra/local"
 	"mastralambda/shared/handlers/agents"
+	"mastralambda/shared/handlers/logs"
 	"mastralambda/shared/handlers/memory"
 	"mastralambda/shared/handlers/observability"
 	"mastralambda/shared/handlers/system"
@@ -25,10 +26,10 @@ import (
 
 // groups are the functions of template.yaml and their route tables.
 var groups = map[string][]server.Route{"AgentsFunction": agents.Routes(), "WorkflowsFunction": workflows.Routes(), "ToolsFunction": tools.Routes(),
-	"MemoryFunction": memory.Routes(), "ObservabilityFunction": observability.Routes(), "VoiceFunction": voice.Routes(), "SystemFunction": system.Routes()}
+	"MemoryFunction": memory.Routes(), "ObservabilityFunction": observability.Routes(), "VoiceFunction": voice.Routes(), "LogsFunction": logs.Routes(), "SystemFunction": system.Routes()}
 
 // waiting are the paths whose functions have no backend on AWS yet.
-var waiting = []string{"/logs", "/vector", "/embedders"}
+var waiting = []string{"/vector", "/embedders"}
 
 type event struct {
 	function string

@@ -5,6 +5,7 @@ import (
 	"mastralambda/functions/wire"
 	"mastralambda/shared/app"
 	"mastralambda/shared/handlers/agents"
+	"mastralambda/shared/handlers/logs"
 	"mastralambda/shared/handlers/memory"
 	"mastralambda/shared/handlers/observability"
 	"mastralambda/shared/handlers/system"
@@ -15,5 +16,5 @@ import (
 )
 
 func main() {
-	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{agents.Routes(), memory.Routes(), observability.Routes(), system.Routes(), tools.Routes(), voice.Routes(), workflows.Routes()}})
+	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{agents.Routes(), logs.Routes(), memory.Routes(), observability.Routes(), system.Routes(), tools.Routes(), voice.Routes(), workflows.Routes()}})
 }

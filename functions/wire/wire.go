@@ -10,9 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
+	"sync"
 
 	"mastralambda/shared/lambdahttp"
+	"mastralambda/shared/logstore/record"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/dynamodb"
@@ -89,12 +90,13 @@ func authenticator(m *mastra.Mastra) (mastra.Authenticator, error) {
 	return server.APIKeys{Store: keys}, nil
 }
 
-// Log writes JSON lines as Lambda's JSON log format takes them: level, and timestamp in RFC 3339.
+// Log writes JSON lines as Lambda's JSON log format takes them, each by one Write.
 func Log(out io.Writer, level slog.Level) slog.Handler {
-	return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey && len(groups) == 0 && a.Value.Kind() == slog.KindTime {
-			return slog.String("timestamp", a.Value.Time().UTC().Format(time.RFC3339Nano))
-		}
-		return a
-	}})
+	var mu sync.Mutex
+	return record.NewHandler(record.Lambda, level, func(line []byte, _ slog.Level) error {
+		mu.Lock()
+		defer mu.Unlock()
+		_, err := out.Write(line)
+		return err
+	})
 }

@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 }
 
 // without is an environment that a function starts with: it names tables, which are not asked for before a route needs them.
-var without = []string{"AUTH=off", "STORAGE_URL=dynamodb://?threads=t&runs=r&observability=o", "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"}
+var without = []string{"AUTH=off", "LOG_GROUP=g", "STORAGE_URL=dynamodb://?threads=t&runs=r&observability=o", "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"}
 
 func start(t testing.TB, function string, env ...string) (*lambdalocal.Instance, *bytes.Buffer) {
 	t.Helper()
@@ -143,7 +143,7 @@ func TestNoStorageIsOneLine(t *testing.T) {
 
 // BenchmarkStart reports how long each bootstrap takes to its first next call, and its resident memory then and after requests.
 func BenchmarkStart(b *testing.B) {
-	for _, f := range []string{"agents", "workflows", "tools", "memory", "observability", "voice", "system"} {
+	for _, f := range []string{"agents", "workflows", "tools", "memory", "observability", "logs", "voice", "system"} {
 		b.Run(f, func(b *testing.B) {
 			file, times := bootstrap(b, f), []time.Duration{}
 			var resident int64

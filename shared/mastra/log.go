@@ -34,7 +34,7 @@ type LogPage struct {
 	HasMore bool
 }
 
-// LogReader reads the log back. What was logged before a call is visible to it.
+// LogReader reads the log back. What was logged before a call is visible to it, in a deployed stack after some seconds.
 type LogReader interface {
 	Logs(ctx context.Context, q LogQuery) (*LogPage, error)
 }

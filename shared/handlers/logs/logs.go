@@ -42,7 +42,8 @@ type ListInput struct {
 }
 
 // Page is a page of records, each an object with time (Unix milliseconds), level, msg and its own fields. Where they
-// are more than an answer may hold, the last ones are left out and HasMore says so: a smaller page shows them.
+// are more than an answer may hold, the last ones are left out and HasMore says so: a smaller page shows them. Total counts
+// what was found so far where the log is too long to be counted.
 type Page struct {
 	Logs    []mastra.Object[mastra.JSON] `json:"logs"`
 	Total   int                          `json:"total"`
@@ -97,6 +98,11 @@ func (in ListInput) read(ctx context.Context, m *mastra.Mastra, runID string) (P
 		return Page{}, err
 	}
 	out.Total, out.HasMore = page.Total, page.HasMore
+	if out.Total < 0 { // so many at least
+		if out.Total = (out.Page-1)*perPage + len(page.Records); page.HasMore {
+			out.Total++
+		}
+	}
 	size := 0
 	for _, r := range page.Records {
 		record := r.Object()

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"mastralambda/shared/logstore/record"
 )
 
 const (
@@ -22,12 +24,9 @@ const (
 // Store is a slog.Handler and a mastra.LogReader. A record reaches the file and the writer at most 100 ms after it was
 // logged; an error at once, with all before it. Several processes may log into one directory.
 type Store struct {
-	handler
-	dir   string
-	level slog.Leveler
-	out   io.Writer // nil where the file is enough
-	base  []byte    // the fields of every record
-	lines sync.Pool // *[]byte
+	record.Handler
+	dir string
+	out io.Writer // nil where the file is enough
 
 	mu      sync.Mutex // of the rest
 	queue   []byte
@@ -48,10 +47,8 @@ func Open(dir string, level slog.Leveler, out io.Writer) (*Store, error) {
 	if err != nil {
 		host = "localhost"
 	}
-	s := &Store{dir: dir, level: level, out: out, maxFile: maxFile, lines: sync.Pool{New: func() any { return new([]byte) }}}
-	s.handler.store = s
-	s.base = appendString(fmt.Appendf(nil, `,"pid":%d,"hostname":`, os.Getpid()), host)
-	s.base = append(s.base, `,"name":"mastra"`...)
+	s := &Store{dir: dir, out: out, maxFile: maxFile}
+	s.Handler = record.NewHandler(record.Local, level, s.put, "pid", os.Getpid(), "hostname", host, "name", "mastra")
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
@@ -97,8 +94,8 @@ func (s *Store) open() error {
 	return nil
 }
 
-// put queues a line.
-func (s *Store) put(line []byte, now bool) error {
+// put queues a line. An error is written at once.
+func (s *Store) put(line []byte, level slog.Level) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -110,7 +107,7 @@ func (s *Store) put(line []byte, now bool) error {
 	}
 	empty := len(s.queue) == 0
 	s.queue = append(s.queue, line...)
-	if now || len(s.queue) >= maxQueue {
+	if level >= slog.LevelError || len(s.queue) >= maxQueue {
 		return s.flush()
 	}
 	if empty {
@@ -151,9 +148,8 @@ func (s *Store) flush() error {
 		return err
 	}
 	if s.failed && !failedBefore {
-		_, _ = s.out.Write(appendLine(nil, time.Now(), slog.LevelError, "the log file cannot be written", s.base, func(b []byte) []byte {
-			return appendString(append(b, `,"error":`...), err.Error())
-		}))
+		told := slog.New(record.NewHandler(record.Local, slog.LevelError, func(line []byte, _ slog.Level) error { _, err := s.out.Write(line); return err }))
+		told.Error("the log file cannot be written", "error", err.Error())
 	}
 	_, werr := s.out.Write(s.queue)
 	return errors.Join(err, werr)

@@ -139,3 +139,14 @@ func (s *Server) serveSwagger(w http.ResponseWriter, _ *http.Request, _ any) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Write([]byte(strings.ReplaceAll(swaggerPage, "OPENAPI", s.Prefix+"/openapi.json")))
 }
+
+// Studio takes a server for alive whose root answers 200.
+const rootPage = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Mastra API</title></head>
+<body><h1>Mastra API</h1><p>The server runs. Its routes: <a href="swagger-ui">swagger-ui</a>, <a href="OPENAPI">OPENAPI</a>.</p></body></html>
+`
+
+func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request, _ any) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write([]byte(strings.ReplaceAll(rootPage, "OPENAPI", strings.TrimPrefix(s.Prefix, "/")+"/openapi.json")))
+}

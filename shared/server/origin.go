@@ -34,6 +34,7 @@ func (s *Server) admit(header http.Header, r *http.Request) error {
 		header.Set("Access-Control-Allow-Origin", "*")
 	case allowed:
 		header.Set("Access-Control-Allow-Origin", origin)
+		header.Set("Access-Control-Allow-Credentials", "true") // Studio asks for it; there are no cookies
 	case s.LoopbackOnly:
 		return mastra.Errorf(mastra.CodeForbidden, "Origin %q is not this machine; CORS_ORIGINS lets it in", origin)
 	default:
@@ -49,7 +50,11 @@ func preflight(header http.Header, r *http.Request) {
 		return
 	}
 	header.Set("Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,OPTIONS")
-	header.Set("Access-Control-Allow-Headers", "Content-Type,Authorization,Idempotency-Key,Last-Event-ID,X-Request-Id,x-mastra-client-type,x-mastra-dev-playground")
+	headers := "Content-Type,Authorization,Idempotency-Key,Last-Event-ID,X-Request-Id,x-mastra-client-type,x-mastra-dev-playground"
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" && header.Get("Access-Control-Allow-Origin") != "*" {
+		headers = asked // of an origin that is let in by name: Studio sends what its user configures
+	}
+	header.Set("Access-Control-Allow-Headers", headers)
 	header.Set("Access-Control-Max-Age", "3600")
 }
 

@@ -20,6 +20,9 @@ type node struct {
 func (n *node) add(method, path string, r *Route) error {
 	at := n
 	for segment := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		if segment == "" { // the root
+			continue
+		}
 		if strings.HasPrefix(segment, ":") {
 			if at.variable == nil {
 				at.variable = &node{}

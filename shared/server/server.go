@@ -52,6 +52,7 @@ func New(s Server, tables ...[]Route) (*Server, error) {
 		s.root.add(http.MethodGet, s.Prefix+"/system/api-schema", &Route{Permission: "system:read", serve: (*Server).serveAPISchema, input: nothing}),
 		s.root.add(http.MethodGet, s.Prefix+"/auth/permission-patterns", &Route{Permission: "system:read", serve: (*Server).servePermissions, input: nothing}),
 		s.root.add(http.MethodGet, s.Prefix+"/openapi.json", &Route{serve: (*Server).serveOpenAPI, input: nothing}),
+		s.root.add(http.MethodGet, "/", &Route{Public: true, Root: true, serve: (*Server).serveRoot, input: nothing}),
 		s.root.add(http.MethodGet, "/swagger-ui", &Route{serve: (*Server).serveSwagger, input: nothing}))
 }
 

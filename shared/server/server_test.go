@@ -298,6 +298,7 @@ func TestAuthentication(t *testing.T) {
 		{"a key without the permission", "POST", "/api/things/a", "Bearer " + reader, 403},
 		{"a route without permission", "GET", "/api/things/a", "Bearer " + reader, 200},
 		{"a public route", "GET", "/health", "", 200},
+		{"the root, by which Studio sees a server", "GET", "/", "", 200},
 		{"a public route, by a stranger", "GET", "/api/me", "Bearer mk_wrong", 200},
 		{"the document", "GET", "/api/openapi.json", "", 401},
 		{"the routes", "GET", "/api/system/api-schema", "", 401},
@@ -335,8 +336,12 @@ func TestOrigins(t *testing.T) {
 		}
 	}
 	w := do(s, "OPTIONS", "/api/things/a", "", "Origin", "https://app.example", "Access-Control-Request-Method", "POST")
-	if w.Code != 204 || !strings.Contains(w.Header().Get("Access-Control-Allow-Headers"), "Idempotency-Key") {
+	if w.Code != 204 || !strings.Contains(w.Header().Get("Access-Control-Allow-Headers"), "Idempotency-Key") || w.Header().Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("preflight: %d %v", w.Code, w.Header())
+	}
+	w = do(s, "OPTIONS", "/api/things/a", "", "Origin", "https://app.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x-of-the-user")
+	if w.Header().Get("Access-Control-Allow-Headers") != "x-of-the-user" {
+		t.Errorf("preflight with headers: %v", w.Header())
 	}
 }
 

@@ -157,6 +157,7 @@ func (x *run) adopt(c *mastra.Claim) bool {
 		return false
 	}
 	x.state, x.closed = *s, c.Status == mastra.StatusSuccess
+	x.Epoch++
 	x.task.Rename(x.RunID)
 	return true
 }

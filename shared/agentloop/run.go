@@ -1,7 +1,6 @@
 package agentloop
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +57,10 @@ func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c m
 		x.threadID = c.ThreadID
 	}
 	x.Version, x.MessageID, x.SpanID, x.StartedAt = stateVersion, mastra.NewID(), mastra.NewSpanID(), x.now()
+	x.Epoch = 1
+	if c.RunID != "" { // a client may use one again: its streams come one behind the other
+		x.Epoch = int64(x.StartedAt) / 1000
+	}
 	above := mastra.SpanOf(ctx)
 	switch {
 	case above.TraceID != "":
@@ -251,6 +254,9 @@ func (x *run) perform(context.Context) (err error) {
 	}()
 	defer func() { // a fault of our own must not leave readers without an end
 		if p := recover(); p != nil {
+			if x.log != nil {
+				x.log.Drop()
+			}
 			x.emitError(fmt.Errorf("panic: %v", p))
 			panic(p)
 		}
@@ -303,14 +309,24 @@ func (x *run) steps() error {
 // conclude commits what came of the run, all at once, and answers. failed is why it came to nothing.
 func (x *run) conclude(failed error) error {
 	x.makeAnswer()
+	if x.log != nil {
+		x.log.Hold()
+		x.emitEnd(failed)
+	}
 	if !x.closed {
 		if err := x.keep(failed); err != nil {
 			x.m.Logger.ErrorContext(x.ctx, "the outcome of a run was not stored", "runId", x.RunID, "agent", x.agent.ID, "failed", failed, "error", err)
-			failed = cmp.Or(failed, err)
+			if failed == nil {
+				failed = err
+				if x.log != nil {
+					x.log.Drop()
+					x.emitEnd(failed)
+				}
+			}
 		}
 	}
 	if x.log != nil {
-		x.emitEnd(failed)
+		x.log.Show()
 	} else if failed == nil {
 		x.result = x.makeResult()
 	}
@@ -349,8 +365,27 @@ func (x *run) keep(failed error) error {
 	}
 	b.Spans = x.traced(failed)
 	ctx := context.WithoutCancel(x.ctx)
-	if x.entry == nil {
-		return x.commit(ctx, b)
+	return x.withChunks(b, true, func() error {
+		if x.entry == nil {
+			return x.commit(ctx, b)
+		}
+		return x.entry.settle(ctx, x, b, failed)
+	})
+}
+
+// withChunks makes commit store what the stream has to be stored, too.
+func (x *run) withChunks(b *mastra.Batch, stop bool, commit func() error) error {
+	if x.log == nil {
+		return commit()
 	}
-	return x.entry.settle(ctx, x, b, failed)
+	chunks, err := x.log.Block(stop)
+	if err != nil {
+		return err
+	}
+	if chunks != nil {
+		b.Chunks = []mastra.ChunkBlock{*chunks}
+	}
+	err = commit()
+	x.log.Stored(chunks, err == nil)
+	return err
 }

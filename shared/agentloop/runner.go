@@ -18,12 +18,15 @@ const DefaultMaxSteps = 5
 type Runner struct {
 	runs   *runlog.Supervisor
 	claims *claims
+	chunks *runlog.Recorder
 }
 
 var _ mastra.AgentRunner = (*Runner)(nil)
 
 // New makes a Runner whose runs s owns.
-func New(s *runlog.Supervisor) *Runner { return &Runner{runs: s, claims: newClaims(s)} }
+func New(s *runlog.Supervisor) *Runner {
+	return &Runner{runs: s, claims: newClaims(s), chunks: runlog.NewRecorder(s)}
+}
 
 // Cancel ends the run of that id, of ctx's tenant: the model call is broken off and what there is so far is kept.
 // It says whether this process has such a run.
@@ -54,6 +57,9 @@ func (r *Runner) Stream(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 		return nil, err
 	case other == nil:
 		x.log = &runlog.Log{}
+		if !x.closed { // else it is stored already
+			x.log = r.chunks.Open(x.ctx, m, runlog.Origin{RunID: x.RunID, ResourceID: x.resourceID, From: mastra.Position{Epoch: x.Epoch}})
+		}
 		if x.entry != nil {
 			x.entry.log.Store(x.log)
 		}

@@ -19,6 +19,7 @@ type state struct {
 	TraceID   string      `json:"t"`
 	ParentID  string      `json:"tp,omitempty"`
 	SpanID    string      `json:"s"` // of the root span
+	Epoch     int64       `json:"e"` // of its chunks
 	StartedAt mastra.Time `json:"at"`
 	Inputs    []stamp     `json:"i,omitempty"` // the messages of the request
 	Steps     []step      `json:"n,omitempty"`

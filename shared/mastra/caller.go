@@ -66,6 +66,7 @@ type Request struct {
 	ID             string
 	IdempotencyKey string // as the client sent it; "" without one
 	Fingerprint    string // of caller, route and body: a repeat of the same request has the same one; "" where it needs none
+	LastEventID    string // the last event of a stream that the client has seen, "epoch-seq"
 	ended          []func(answered bool)
 }
 

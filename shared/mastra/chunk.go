@@ -1,6 +1,9 @@
 package mastra
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"mastralambda/shared/schema"
@@ -8,12 +11,56 @@ import (
 
 // Chunk is one event of a run's stream. Its Payload is a value that encodes to the wire's payload.
 type Chunk struct {
-	Type    string `json:"type"`
-	RunID   string `json:"runId,omitempty"`
-	From    string `json:"from,omitempty"` // "AGENT" or "WORKFLOW"
-	Text    string `json:"text,omitempty"` // of a text-delta, beside payload.text: simple clients read it here
-	Payload any    `json:"payload,omitempty"`
+	Type    string   `json:"type"`
+	RunID   string   `json:"runId,omitempty"`
+	From    string   `json:"from,omitempty"` // "AGENT" or "WORKFLOW"
+	Text    string   `json:"text,omitempty"` // of a text-delta, beside payload.text: simple clients read it here
+	Payload any      `json:"payload,omitempty"`
+	At      Position `json:"-"` // its place in the run's stream; zero where the stream has no places
 	encoded JSON
+}
+
+// Position is a place in a run's stream. Whoever takes a run over writes under a higher epoch; within one the chunks are
+// numbered from 1. The zero Position is before the first chunk.
+type Position struct{ Epoch, Seq int64 }
+
+// Before says whether p comes before q.
+func (p Position) Before(q Position) bool {
+	return p.Epoch < q.Epoch || p.Epoch == q.Epoch && p.Seq < q.Seq
+}
+
+// String is the position as an event's id, "epoch-seq".
+func (p Position) String() string { return string(p.Append(nil)) }
+
+// Append appends String to b.
+func (p Position) Append(b []byte) []byte {
+	return strconv.AppendInt(append(strconv.AppendInt(b, p.Epoch, 10), '-'), p.Seq, 10)
+}
+
+// ParsePosition reads what String wrote; "" is the zero Position.
+func ParsePosition(s string) (p Position, err error) {
+	if s == "" {
+		return p, nil
+	}
+	epoch, seq, _ := strings.Cut(s, "-")
+	if p.Epoch, err = strconv.ParseInt(epoch, 10, 64); err == nil {
+		p.Seq, err = strconv.ParseInt(seq, 10, 64)
+	}
+	if err != nil || p.Epoch < 0 || p.Seq < 0 {
+		return Position{}, Invalid("Last-Event-ID", "Invalid event id: it is of the form 1-7")
+	}
+	return p, nil
+}
+
+// ChunkBlock is some chunks of a run in a row, as they are stored: written once, replaced by one of the same End.
+type ChunkBlock struct {
+	RunID      string
+	End        Position // of its last chunk
+	Count      int      // chunks; the first is at End.Seq-Count+1
+	Last       bool     // the stream stops here: the run has ended, or waits for an answer
+	ResourceID string   // whose run it is
+	Data       []byte   // the encodings, as package runlog writes them
+	ExpiresAt  Time     // may be gone after it; 0 is never
 }
 
 // Senders of chunks.

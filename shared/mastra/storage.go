@@ -77,6 +77,7 @@ type Batch struct {
 	Runs     []RunUpdate
 	Claims   []ClaimUpdate
 	Spans    []Span // a span of the same trace and id is replaced
+	Chunks   []ChunkBlock
 	Scores   []Score
 	Feedback []Feedback
 }
@@ -98,12 +99,15 @@ type Storage interface {
 
 	Run(ctx context.Context, id string) (*Run, error)
 	Runs(ctx context.Context, q RunQuery) (*Page[Run], error) // without Steps
-	DeleteRun(ctx context.Context, id string) error
+	DeleteRun(ctx context.Context, id string) error           // with its chunks
 	// Lease takes a run for owner until the given time where nobody holds it or owner does, raises its Fence if the
 	// holder changes, and returns the run. A run that another one holds is a CodeConflict.
 	Lease(ctx context.Context, id, owner string, until Time) (*Run, error)
 	// Expired lists up to limit unfinished runs (StatusRunning) of all tenants whose lease ended before now.
 	Expired(ctx context.Context, now Time, limit int) ([]RunRef, error)
+	// Chunks reads up to limit blocks of a run's stream, in order, from the first that has a chunk behind after on.
+	// A run that there is nothing of has none.
+	Chunks(ctx context.Context, runID string, after Position, limit int) ([]ChunkBlock, error)
 	// Claim reads the record of an idempotency key, nil if there is none or it has expired.
 	Claim(ctx context.Context, key string) (*Claim, error)
 

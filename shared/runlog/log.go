@@ -4,18 +4,25 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"mastralambda/shared/mastra"
 )
 
-// Log holds the chunks of one run, each with its encoding, from the first to the last. One run writes, any number of readers
-// follow; a slow or absent reader costs nothing beyond the Log itself. The zero Log is ready for use.
+// Log holds the chunks of one run, each with its encoding. One run writes, any number of readers follow; a slow or absent
+// reader costs nothing beyond the Log itself. The zero Log is ready for use and keeps all; one that a Recorder opened is
+// stored, too, and lets go of what is stored: whoever reads that reads it from there.
 type Log struct {
 	mu     sync.Mutex
 	chunks []mastra.Chunk
+	first  int64  // how many chunks came before chunks[0]: those of a former part of the stream, and those let go
+	shown  int    // how many of chunks readers see
+	held   bool   // what is appended is not shown yet
 	block  []byte // encodings share blocks of memory
 	closed bool
 	wake   chan struct{} // made by a reader that waits, closed by the next change
+
+	kept *keeping // nil where nothing is stored
 }
 
 const (
@@ -33,15 +40,27 @@ func (l *Log) Append(c mastra.Chunk) error {
 	}
 	c = c.WithEncoding(data)
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.closed {
+		l.mu.Unlock()
 		return nil
 	}
 	if l.chunks == nil {
 		l.chunks = make([]mastra.Chunk, 0, 32)
 	}
+	full := false
+	if l.kept != nil {
+		c.At = mastra.Position{Epoch: l.kept.origin.From.Epoch, Seq: l.first + int64(len(l.chunks)) + 1}
+		full = l.kept.add(len(data))
+	}
 	l.chunks = append(l.chunks, c)
-	l.notify()
+	if !l.held {
+		l.shown = len(l.chunks)
+		l.notify()
+	}
+	l.mu.Unlock()
+	if full {
+		l.kept.recorder.flush(l)
+	}
 	return nil
 }
 
@@ -63,12 +82,41 @@ func (l *Log) encode(c mastra.Chunk) ([]byte, error) {
 	return b[from:len(b):len(b)], nil
 }
 
-// Close ends the log: readers end after the last chunk.
-func (l *Log) Close() {
+// Hold keeps what is appended from now on from the readers, until Show shows it or Drop takes it back: a run's last chunks
+// are stored with the commit that ends it, and shown when it succeeded.
+func (l *Log) Hold() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.held = true
+}
+
+// Show shows what was held.
+func (l *Log) Show() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = false
+	l.shown = len(l.chunks)
+	l.notify()
+}
+
+// Drop takes back what was held.
+func (l *Log) Drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = false
+	clear(l.chunks[l.shown:])
+	l.chunks = l.chunks[:l.shown]
+}
+
+// Close ends the log: readers end after the last chunk. What is not stored yet is stored soon.
+func (l *Log) Close() {
+	l.mu.Lock()
 	l.closed = true
 	l.notify()
+	l.mu.Unlock()
+	if l.kept != nil {
+		l.kept.recorder.closed(l)
+	}
 }
 
 func (l *Log) notify() {
@@ -78,29 +126,30 @@ func (l *Log) notify() {
 	}
 }
 
-// Len is how many chunks there are so far.
+// Len is how many chunks readers see so far, those let go included.
 func (l *Log) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.chunks)
+	return int(l.first) + l.shown
 }
 
 // Read follows the log from position from (0 is the first chunk) to its end. Where ctx ends first, its error is the last item.
 // Leaving the loop leaves the log as it is.
 func (l *Log) Read(ctx context.Context, from int) iter.Seq2[mastra.Chunk, error] {
 	return func(yield func(mastra.Chunk, error) bool) {
-		for at := max(0, from); ; {
+		for at := int64(max(0, from)); ; {
 			l.mu.Lock()
-			chunks, closed := l.chunks, l.closed // what is in it never changes: it can be read without the lock
+			first, chunks, closed := l.first, l.chunks[:l.shown], l.closed // what is in it never changes: it can be read without the lock
 			var wake chan struct{}
-			if at >= len(chunks) && !closed {
+			if at >= first+int64(len(chunks)) && !closed {
 				if l.wake == nil {
 					l.wake = make(chan struct{})
 				}
 				wake = l.wake
 			}
 			l.mu.Unlock()
-			if wake != nil {
+			switch {
+			case wake != nil:
 				select {
 				case <-wake:
 				case <-ctx.Done():
@@ -108,9 +157,15 @@ func (l *Log) Read(ctx context.Context, from int) iter.Seq2[mastra.Chunk, error]
 					return
 				}
 				continue
+			case at < first:
+				n, more := l.kept.read(ctx, at, yield)
+				if at = n; !more {
+					return
+				}
+				continue
 			}
-			for ; at < len(chunks); at++ {
-				if !yield(chunks[at], nil) {
+			for ; at < first+int64(len(chunks)); at++ {
+				if !yield(chunks[at-first], nil) {
 					return
 				}
 			}
@@ -119,4 +174,30 @@ func (l *Log) Read(ctx context.Context, from int) iter.Seq2[mastra.Chunk, error]
 			}
 		}
 	}
+}
+
+// keeping is what a Log knows of its storing. All but writing is guarded by the Log's mu.
+type keeping struct {
+	recorder *Recorder
+	store    mastra.Storage
+	ctx      context.Context // with the tenant, without an end
+	now      func() time.Time
+	origin   Origin
+	writing  sync.Mutex // one write at a time
+	taken    int64      // how many chunks have been handed to the storage
+	size     int        // bytes of all encodings in the Log
+	pending  int        // and of those that were not
+	since    time.Time  // when the first of them came
+	stops    bool       // the stream stops with the last chunk
+	stored   bool       // and that is stored
+}
+
+// add counts a chunk in, under mu, and says that there is enough for a block.
+func (k *keeping) add(size int) bool {
+	if k.pending == 0 {
+		k.since = time.Now()
+	}
+	k.pending += size
+	k.size += size
+	return k.pending >= fullBlock
 }

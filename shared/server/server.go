@@ -96,7 +96,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &response{ResponseWriter: rw}
-	req := &mastra.Request{ID: newRequestID(r.Header.Get("X-Request-Id"))}
+	req := &mastra.Request{ID: newRequestID(r.Header.Get("X-Request-Id")), LastEventID: r.Header.Get("Last-Event-ID")}
 	r = r.WithContext(mastra.WithRequest(r.Context(), req))
 	header := w.Header()
 	header.Set("X-Request-Id", req.ID)

@@ -96,15 +96,21 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 		if err != nil {
 			data, _ = s.errorChunk(r, err).Encode()
 		}
-		if buf = frame(buf[:0], f, data); !writeAll(w, buf) {
+		if buf = frame(buf[:0], f, data, it.chunk.At); !writeAll(w, buf) {
 			return
 		}
 	}
 }
 
-func frame(buf []byte, f Framing, data []byte) []byte {
+// frame frames a record. Its place stands in a block of its own behind it: clients drop a block that begins with anything
+// but data.
+func frame(buf []byte, f Framing, data []byte, at mastra.Position) []byte {
 	if f == SSE {
-		return append(append(append(buf, "data: "...), data...), "\n\n"...)
+		buf = append(append(append(buf, "data: "...), data...), "\n\n"...)
+		if at != (mastra.Position{}) {
+			buf = append(at.Append(append(buf, "id: "...)), "\n\n"...)
+		}
+		return buf
 	}
 	return append(append(buf, data...), 0x1E)
 }

@@ -80,6 +80,7 @@ type commit struct {
 	claims   []mastra.ClaimUpdate
 	traces   []traceWrite
 	scores   []score
+	chunks   []mastra.ChunkBlock
 	known    *known // what was read; nil before
 }
 
@@ -87,7 +88,7 @@ type commit struct {
 type known struct{ threads, runs map[place]item }
 
 func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
-	c := &commit{s: s, tenant: tenant, now: s.time(), claims: b.Claims}
+	c := &commit{s: s, tenant: tenant, now: s.time(), claims: b.Claims, chunks: b.Chunks}
 	seq := s.seq.next(len(b.Messages) + 2)
 	c.token = mastra.NewID()
 	if err := c.addThreads(b.Threads, b.Messages, seq); err != nil {
@@ -98,6 +99,11 @@ func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
 	}
 	for i := range b.Claims {
 		if err := checkID("claim", b.Claims[i].Claim.Key); err != nil {
+			return nil, err
+		}
+	}
+	for i := range b.Chunks {
+		if err := checkID("run", b.Chunks[i].RunID); err != nil {
 			return nil, err
 		}
 	}
@@ -192,6 +198,7 @@ func (c *commit) plan() (*plan, error) {
 		return nil, err
 	}
 	c.planThreads(p)
+	c.planChunks(p)
 	for i := range c.traces {
 		p.beside = append(p.beside, func(ctx context.Context) (undo, error) { return c.writeTrace(ctx, &c.traces[i]) })
 	}

@@ -49,6 +49,23 @@ func TestCost(t *testing.T) {
 		return generate(mastra.WithRequest(ctx, &mastra.Request{ID: "r", IdempotencyKey: "key"}), "t")()
 	}), 6, 3, 3, 24)
 
+	check("stream, memory and trace", m.of(t, func() error {
+		chunks, err := app.Agents.Stream(mastra.NewContext(ctx, app), app, agent, mastra.AgentCall{Messages: mastra.UserMessage("How does memory in agents work?"), ThreadID: "t", ResourceID: "me", RunID: "run"})
+		if err != nil {
+			return err
+		}
+		for _, err := range chunks {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}), 10, 3, 3, 18)
+	check("observe's empty poll", m.of(t, func() error {
+		_, err := s.Chunks(ctx, "run", mastra.Position{Epoch: 1 << 40}, 16)
+		return err
+	}), 1, 1, 1, 0)
+
 	b := mastra.Batch{Threads: []mastra.Thread{{ID: "page", ResourceID: "me", CreatedAt: 1, UpdatedAt: 1}}}
 	for i := range 200 {
 		b.Messages = append(b.Messages, mastra.Message{ID: fmt.Sprint("m", i), ThreadID: "page", Role: "user", CreatedAt: mastra.Time(i), Content: mastra.JSON(`{"content":"` + strings.Repeat("x ", 200) + `"}`)})

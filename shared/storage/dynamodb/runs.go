@@ -313,7 +313,16 @@ func (s *Store) DeleteRun(ctx context.Context, id string) error {
 	}
 	ctx = context.WithoutCancel(ctx)
 	tenant, table := mastra.Tenant(ctx), s.tables.Runs
-	items, err := s.query(ctx, query{table: table, pk: runPK(tenant, id), keysOnly: true, consistent: true})
+	var items, chunks []item
+	err := parallel(
+		func() (err error) {
+			items, err = s.query(ctx, query{table: table, pk: runPK(tenant, id), keysOnly: true, consistent: true})
+			return err
+		},
+		func() (err error) {
+			chunks, err = s.query(ctx, query{table: table, pk: chunksPK(tenant, id), keysOnly: true, consistent: true})
+			return err
+		})
 	if err != nil {
 		return err
 	}
@@ -325,7 +334,7 @@ func (s *Store) DeleteRun(ctx context.Context, id string) error {
 		return err
 	}
 	var keys []item
-	for _, it := range items {
+	for _, it := range append(items, chunks...) {
 		if skOf(it) != headKey {
 			keys = append(keys, key(pkOf(it), skOf(it)))
 		}

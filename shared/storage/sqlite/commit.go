@@ -27,10 +27,11 @@ type encoded struct {
 	claims   []mastra.ClaimUpdate
 	traces   []trace
 	scores   []score
+	chunks   []mastra.ChunkBlock
 }
 
 func encode(tenant string, b *mastra.Batch) (*encoded, error) {
-	e := &encoded{tenant: tenant, messages: b.Messages, claims: b.Claims}
+	e := &encoded{tenant: tenant, messages: b.Messages, claims: b.Claims, chunks: b.Chunks}
 	var err error
 	if e.threads, e.touched, err = encodeThreads(b.Threads, b.Messages); err != nil {
 		return nil, err
@@ -40,6 +41,11 @@ func encode(tenant string, b *mastra.Batch) (*encoded, error) {
 	}
 	for _, c := range b.Claims {
 		if err := checkID("claim", c.Claim.Key); err != nil {
+			return nil, err
+		}
+	}
+	for i := range b.Chunks {
+		if err := checkID("run", b.Chunks[i].RunID); err != nil {
 			return nil, err
 		}
 	}
@@ -72,6 +78,11 @@ func (e *encoded) write(t *tx) error {
 	}
 	for i := range e.scores {
 		if err := t.writeScore(e.tenant, &e.scores[i]); err != nil {
+			return err
+		}
+	}
+	for i := range e.chunks {
+		if err := t.writeChunks(e.tenant, &e.chunks[i]); err != nil {
 			return err
 		}
 	}

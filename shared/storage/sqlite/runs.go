@@ -242,6 +242,9 @@ func (s *Store) DeleteRun(ctx context.Context, id string) error {
 		if err == nil {
 			_, err = t.exec("DELETE FROM steps WHERE tenant = ? AND run = ?", tenant, id)
 		}
+		if err == nil {
+			_, err = t.exec("DELETE FROM chunks WHERE tenant = ? AND run = ?", tenant, id)
+		}
 		return err
 	})
 }

@@ -20,8 +20,11 @@ import (
 //go:embed 1.sql
 var schema1 string
 
+//go:embed 2.sql
+var schema2 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1}
+var migrations = [...]string{schema1, schema2}
 
 // applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
 const applicationID = 0x4d6c616d
@@ -53,6 +56,7 @@ type Store struct {
 	// Of the writer's goroutine alone.
 	writer        *conn
 	sweep         sweep
+	expired       int // blocks of chunks to look at
 	untilLogCheck int
 	maxLog        int64
 

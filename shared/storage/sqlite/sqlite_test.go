@@ -335,3 +335,37 @@ func TestLogStaysBounded(t *testing.T) {
 		t.Errorf("the write-ahead log has %d bytes", i.Size())
 	}
 }
+
+func TestExpiredChunksGo(t *testing.T) {
+	now := time.UnixMilli(1_800_000_000_000)
+	s, err := Open(filepath.Join(t.TempDir(), "db"), Clock(func() time.Time { return now }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	write := func(run string, n int, expires mastra.Time) {
+		for i := range n {
+			b := mastra.ChunkBlock{RunID: run, End: mastra.Position{Epoch: 1, Seq: int64(i) + 1}, Count: 1, ExpiresAt: expires, Data: []byte("x")}
+			if err := s.Commit(t.Context(), &mastra.Batch{Chunks: []mastra.ChunkBlock{b}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	left := func(run string) int {
+		blocks, err := s.Chunks(t.Context(), run, mastra.Position{}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(blocks)
+	}
+	write("old", 100, mastra.TimeOf(now)+1000)
+	write("kept", 10, 0)
+	if left("old") != 100 {
+		t.Error("they went too early")
+	}
+	now = now.Add(time.Minute)
+	write("new", 128, mastra.TimeOf(now)+1000)
+	if left("old") != 0 || left("kept") != 10 || left("new") != 128 {
+		t.Errorf("%d, %d, %d are left", left("old"), left("kept"), left("new"))
+	}
+}

@@ -29,6 +29,7 @@ type tx struct {
 	*conn
 	now    mastra.Time
 	claims int             // written in this transaction
+	chunks int             // blocks of them
 	totals map[counter]int // changes by the writes that succeeded
 	own    []change        // changes by the write under way
 }
@@ -139,6 +140,11 @@ func (s *Store) transaction(group []*write) (err error) {
 	}
 	if t.claims > 0 {
 		if err := s.sweep.run(t); err != nil {
+			return err
+		}
+	}
+	if t.chunks > 0 {
+		if err := s.forgetChunks(t); err != nil {
 			return err
 		}
 	}

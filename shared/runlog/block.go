@@ -1,0 +1,107 @@
+package runlog
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+// separator stands between the records of a block. JSON never contains it.
+const separator = 0x1E
+
+// encodeBlock writes chunks as one block. Most are deltas of one text that differ in their text alone: behind the first of
+// them stands no more than that, as a JSON string.
+func encodeBlock(chunks []mastra.Chunk) ([]byte, error) {
+	size := 0
+	for i := range chunks {
+		if d, ok := textDelta(&chunks[i]); ok {
+			size += len(d.Text) + 4
+		} else if data, err := chunks[i].Encode(); err != nil {
+			return nil, err
+		} else {
+			size += len(data) + 1
+		}
+	}
+	b := make([]byte, 0, size+256)
+	var last *mastra.Chunk // the delta that was written in full
+	for i := range chunks {
+		c := &chunks[i]
+		if i > 0 {
+			b = append(b, separator)
+		}
+		if d, ok := textDelta(c); ok {
+			if last != nil && last.RunID == c.RunID && last.From == c.From && last.Payload.(mastra.TextDelta).ID == d.ID {
+				b, _ = jsontext.AppendQuote(b, d.Text) // what is not UTF-8 becomes replacement characters, as in the encoding
+				continue
+			}
+			last = c
+		}
+		data, err := c.Encode()
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, data...)
+	}
+	return b, nil
+}
+
+func textDelta(c *mastra.Chunk) (d mastra.TextDelta, ok bool) {
+	if c.Type != mastra.ChunkTextDelta {
+		return d, false
+	}
+	d, ok = c.Payload.(mastra.TextDelta)
+	return d, ok && d.Text == c.Text
+}
+
+// decodeBlock reads what encodeBlock wrote. The payloads are JSON but for those of the deltas.
+func decodeBlock(b *mastra.ChunkBlock) ([]mastra.Chunk, error) {
+	chunks := make([]mastra.Chunk, 0, b.Count)
+	var last mastra.Chunk
+	at := b.End
+	at.Seq -= int64(b.Count)
+	if b.Count == 0 {
+		return nil, nil
+	}
+	for record := range bytes.SplitSeq(b.Data, []byte{separator}) {
+		at.Seq++
+		var c mastra.Chunk
+		if len(record) > 0 && record[0] == '"' && last.Type != "" {
+			c = last
+			if err := schema.Unmarshal(record, &c.Text); err != nil {
+				return nil, fmt.Errorf("a stored block of run %s: %w", b.RunID, err)
+			}
+			c.Payload = mastra.TextDelta{ID: last.Payload.(mastra.TextDelta).ID, Text: c.Text}
+		} else {
+			var read struct {
+				Type    string      `json:"type"`
+				RunID   string      `json:"runId"`
+				From    string      `json:"from"`
+				Text    string      `json:"text"`
+				Payload mastra.JSON `json:"payload,omitzero"`
+			}
+			if err := schema.Unmarshal(record, &read); err != nil {
+				return nil, fmt.Errorf("a stored block of run %s: %w", b.RunID, err)
+			}
+			c = mastra.Chunk{Type: read.Type, RunID: read.RunID, From: read.From, Text: read.Text}
+			if read.Payload != nil {
+				c.Payload = read.Payload
+			}
+			var d mastra.TextDelta
+			if c.Type == mastra.ChunkTextDelta && schema.Unmarshal(read.Payload, &d) == nil {
+				c.Payload = d
+				last = c
+			}
+			c = c.WithEncoding(record)
+		}
+		c.At = at
+		chunks = append(chunks, c)
+	}
+	if len(chunks) != b.Count {
+		return nil, fmt.Errorf("a stored block of run %s has %d chunks, not %d", b.RunID, len(chunks), b.Count)
+	}
+	return chunks, nil
+}

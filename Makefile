@@ -56,7 +56,7 @@ FUNCTIONS := $(notdir $(patsubst %/main.go,%,$(wildcard functions/*/main.go)))
 ARCH ?= arm64
 LAMBDA_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: zips sizes sam-validate
+.PHONY: zips sizes sam-validate lambda-local
 zips: ## Build the functions' zips as build/lambda/*.zip, reproducibly (ARCH=amd64 for Intel)
 	@$(call need,go)
 	@mkdir -p build/lambda && go build -o build/pack ./infra/pack
@@ -71,6 +71,12 @@ sizes: zips ## Print the size of each function's binary and zip
 build-%Function:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w' \
 	  -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$$(echo $* | tr A-Z a-z)
+
+lambda-local: ## Run template.yaml's functions as processes behind an API Gateway front (PORT=3000, PARAMETERS="Auth=off Stage=dev")
+	@$(call need,go java javac mvn)
+	@set -e; env=$$(infra/services/services.sh start); eval "$$env"; \
+	  echo 'the stand-ins for AWS go on running when this ends, with what they hold: infra/services/services.sh stop'; \
+	  go build -o build/lambda-local ./infra/lambdalocal/cmd; exec build/lambda-local -port $${PORT:-3000} $(PARAMETERS)
 
 SAM := .tools/sam/bin/sam
 sam-validate: $(SAM) ## Validate template.yaml: sam validate --lint, cfn-lint and the transform offline

@@ -2,12 +2,10 @@ package lambdalocal_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,41 +15,32 @@ import (
 	"mastralambda/infra/lambdalocal"
 )
 
+// scratch holds what the tests build.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "lambdalocal"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
 var built sync.Map
 
-// bootstrap builds a function as make zips does, for this machine.
+// bootstrap builds a function as sam build does, for this machine.
 func bootstrap(t testing.TB, function string) string {
 	t.Helper()
 	once, _ := built.LoadOrStore(function, sync.OnceValues(func() (string, error) {
-		dir, err := os.MkdirTemp("", "bootstrap")
-		if err != nil {
-			return "", err
-		}
-		file := filepath.Join(dir, "bootstrap")
-		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, "mastralambda/functions/"+function)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("%w: %s", err, out)
-		}
-		return file, nil
+		return lambdalocal.Make(context.Background(), "../..", scratch, strings.ToUpper(function[:1])+function[1:]+"Function")
 	}))
 	file, err := once.(func() (string, error))()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return file
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	built.Range(func(_, once any) bool {
-		if file, err := once.(func() (string, error))(); err == nil {
-			os.RemoveAll(filepath.Dir(file))
-		}
-		return true
-	})
-	os.Exit(code)
 }
 
 // without is an environment that a function starts with: it names tables, which are not asked for before a route needs them.

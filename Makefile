@@ -111,6 +111,6 @@ if [ -n "$$missing" ]; then echo "make $@ needs:$$missing" >&2; for t in $$missi
   gcc) echo '  gcc  for the race detector: apt-get install gcc libc6-dev, or Xcode command line tools' >&2;; \
   java|javac) echo '  java 17 or newer, with javac, for DynamoDB Local: apt-get install openjdk-17-jdk-headless, or brew install openjdk@17' >&2;; \
   mvn) echo '  mvn  apt-get install maven, or brew install maven' >&2;; \
-  python3) echo '  python3 with venv, for the SAM CLI: apt-get install python3-venv, or brew install python' >&2;; \
+  python3) echo '  python3 3.10 or newer with venv, for Postgres and the SAM CLI: apt-get install python3-venv, or brew install python' >&2;; \
   git) echo '  git  apt-get install git, or Xcode command line tools' >&2;; esac; done; exit 1; fi
 endef

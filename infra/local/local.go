@@ -33,7 +33,6 @@ import (
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/sqlite"
-	"mastralambda/shared/vectorstore/embedded"
 )
 
 // Options are what distinguishes one local process from another.
@@ -43,7 +42,7 @@ type Options struct {
 	Out       io.Writer       // the lines that say where it listens
 	Models    mastra.Models   // nil: those of the environment
 	Embedder  mastra.Embedder // nil: the offline one
-	Vectors   string          // the name of the vector store; "embedded" where empty
+	Vectors   string          // the name of a vector store that VECTOR_URL does not name; its type where empty
 	AnyOrigin bool            // any web page may call: for the twin only
 }
 
@@ -94,7 +93,7 @@ type Process struct {
 	engine     *engine.Engine
 	log        *logstore.Store
 	storage    *sqlite.Store
-	vectors    *embedded.Store
+	vectors    []io.Closer
 }
 
 // Open opens the application without serving it: for tests that call handlers, or the Handler, directly.
@@ -127,21 +126,18 @@ func open(c config, o Options) (_ *Process, err error) {
 	if p.storage, err = sqlite.Open(c.sqlitePath); err != nil {
 		return nil, err
 	}
-	if p.vectors, err = embedded.Open(filepath.Join(c.dataDir, "vectors")); err != nil {
+	stores, err := p.openVectors(c, o.Vectors)
+	if err != nil {
 		return nil, err
 	}
 	logger := slog.New(slog.NewMultiHandler(p.log, slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	p.supervisor = runlog.NewSupervisor(logger)
 	p.engine = engine.New(p.supervisor)
-	if o.Vectors == "" {
-		o.Vectors = "embedded"
-	}
 	if o.Embedder == nil {
 		o.Embedder = offline.Embedder{}
 	}
 	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
-		Vectors: []mastra.NamedVectorStore{{Name: o.Vectors, Type: "embedded", Store: p.vectors}},
-		Agents:  agentloop.New(p.supervisor), Engine: p.engine})
+		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine})
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}
@@ -196,8 +192,8 @@ func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 // Close closes in the order of use: the log last, since the others write to it.
 func (p *Process) Close() error {
 	var errs []error
-	if p.vectors != nil {
-		errs = append(errs, p.vectors.Close())
+	for _, v := range p.vectors {
+		errs = append(errs, v.Close())
 	}
 	if p.storage != nil {
 		errs = append(errs, p.storage.Close())

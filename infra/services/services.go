@@ -11,6 +11,9 @@ import (
 // REQUIRE_SERVICES is set, as make test does: there nothing is left out silently.
 func DynamoDB(t testing.TB) string { return endpoint(t, "AWS_ENDPOINT_URL_DYNAMODB") }
 
+// Postgres is the URL of a database with pgvector, of a user who may make others.
+func Postgres(t testing.TB) string { return endpoint(t, "TEST_POSTGRES_URL") }
+
 func endpoint(t testing.TB, variable string) string {
 	t.Helper()
 	url := os.Getenv(variable)

@@ -20,9 +20,9 @@ dev: ## Serve, and start again whenever a Go file changes
 	@$(call need,go)
 	@exec go run ./infra/dev
 
-key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST=1) or revoke one (REVOKE=id)
+key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST=1) or revoke one (REVOKE=id); STACK=… of a deployed stack
 	@$(call need,go)
-	@go run ./infra/local/cmd key $(if $(LIST),list,$(if $(REVOKE),revoke '$(REVOKE)',add -name '$(NAME)' -resource '$(RESOURCE)' -permissions '$(PERMISSIONS)'))
+	@go run ./infra/keys/cmd $(if $(STACK),-stack '$(STACK)') $(if $(LIST),list,$(if $(REVOKE),revoke '$(REVOKE)',add -name '$(NAME)' -resource '$(RESOURCE)' -permissions '$(PERMISSIONS)'))
 
 test: $(SAM) ## Every test, with the race detector and the real services they need
 	@$(call need,go gcc java javac mvn python3)
@@ -58,7 +58,7 @@ FUNCTIONS := $(notdir $(patsubst %/main.go,%,$(wildcard functions/*/main.go)))
 ARCH ?= arm64
 LAMBDA_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: zips sizes sam-validate lambda-local
+.PHONY: deploy zips sizes sam-validate lambda-local
 zips: ## Build the functions' zips as build/lambda/*.zip, reproducibly (ARCH=amd64 for Intel)
 	@$(call need,go)
 	@mkdir -p build/lambda && go build -o build/pack ./infra/pack
@@ -79,6 +79,10 @@ lambda-local: ## Run template.yaml's functions as processes behind an API Gatewa
 	@set -e; env=$$(infra/services/services.sh start); eval "$$env"; \
 	  echo 'the stand-ins for AWS go on running when this ends, with what they hold: infra/services/services.sh stop'; \
 	  go build -o build/lambda-local ./infra/lambdalocal/cmd; exec build/lambda-local -port $${PORT:-3000} $(PARAMETERS)
+
+deploy: ## Build and deploy with the parameters that sam deploy --guided saved (ENV=dev for another section of samconfig.toml)
+	@$(call need,go sam python3)
+	@infra/sam/deploy.sh $(ENV)
 
 sam-validate: $(SAM) $(CHECKOV) ## What linters say of template.yaml: sam validate --lint, cfn-lint, checkov
 	@infra/sam/validate.sh
@@ -112,5 +116,6 @@ if [ -n "$$missing" ]; then echo "make $@ needs:$$missing" >&2; for t in $$missi
   java|javac) echo '  java 17 or newer, with javac, for DynamoDB Local: apt-get install openjdk-17-jdk-headless, or brew install openjdk@17' >&2;; \
   mvn) echo '  mvn  apt-get install maven, or brew install maven' >&2;; \
   python3) echo '  python3 3.10 or newer with venv, for Postgres and the SAM CLI: apt-get install python3-venv, or brew install python' >&2;; \
+  sam) echo '  sam  the SAM CLI: https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/install-sam-cli.html, or pip install aws-sam-cli' >&2;; \
   git) echo '  git  apt-get install git, or Xcode command line tools' >&2;; esac; done; exit 1; fi
 endef

@@ -29,7 +29,6 @@ import (
 	logstore "mastralambda/shared/logstore/local"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
-	"mastralambda/shared/model/offline"
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/sqlite"
@@ -41,7 +40,7 @@ type Options struct {
 	Getenv    func(string) string
 	Out       io.Writer       // the lines that say where it listens
 	Models    mastra.Models   // nil: those of the environment
-	Embedder  mastra.Embedder // nil: the offline one
+	Embedder  mastra.Embedder // nil: that of the environment
 	Vectors   string          // the name of a vector store that VECTOR_URL does not name; its type where empty
 	AnyOrigin bool            // any web page may call: for the twin only
 }
@@ -61,10 +60,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.Models == nil {
-		if o.Models, err = model.FromEnv(o.Getenv); err != nil {
-			return err
-		}
+	if err := o.readModels(); err != nil {
+		return err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.address())
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -85,6 +82,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	return p.serve(ctx, listener)
 }
 
+// readModels makes the models of the environment where no others are given.
+func (o *Options) readModels() (err error) {
+	if o.Models == nil {
+		o.Models, err = model.FromEnv(o.Getenv)
+	}
+	if o.Embedder == nil && err == nil {
+		o.Embedder, err = model.EmbedderFromEnv(o.Getenv)
+	}
+	return err
+}
+
 // Process is an application on open embedded backends.
 type Process struct {
 	Mastra     *mastra.Mastra
@@ -102,10 +110,8 @@ func Open(o Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Models == nil {
-		if o.Models, err = model.FromEnv(o.Getenv); err != nil {
-			return nil, err
-		}
+	if err := o.readModels(); err != nil {
+		return nil, err
 	}
 	return open(c, o)
 }
@@ -133,9 +139,6 @@ func open(c config, o Options) (_ *Process, err error) {
 	logger := slog.New(slog.NewMultiHandler(p.log, slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	p.supervisor = runlog.NewSupervisor(logger)
 	p.engine = engine.New(p.supervisor)
-	if o.Embedder == nil {
-		o.Embedder = offline.Embedder{}
-	}
 	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
 		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine})
 	if err != nil {

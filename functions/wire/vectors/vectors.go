@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/offline"
+	"mastralambda/shared/model"
 	"mastralambda/shared/vectorstore"
 	"mastralambda/shared/vectorstore/pgvector"
 )
@@ -32,6 +32,8 @@ func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Cont
 		}
 		b.Vectors = append(b.Vectors, mastra.NamedVectorStore{Name: source.Name, Type: "pgvector", Store: s})
 	}
-	b.Embed = offline.Embedder{}
+	if b.Embed, err = model.EmbedderFromEnv(getenv); err != nil {
+		return nil, err
+	}
 	return nil, nil
 }

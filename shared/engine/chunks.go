@@ -14,10 +14,14 @@ func (x *execution) emit(kind string, payload any) {
 	if x.log == nil {
 		return
 	}
+	x.send(mastra.Chunk{Type: kind, RunID: x.run.ID, From: mastra.FromWorkflow, Payload: payload})
+}
+
+func (x *execution) send(c mastra.Chunk) {
 	x.emitting.Lock()
 	defer x.emitting.Unlock()
-	if err := x.log.Append(mastra.Chunk{Type: kind, RunID: x.run.ID, From: mastra.FromWorkflow, Payload: payload}); err != nil {
-		x.m.Logger.ErrorContext(x.store, "a chunk does not encode", "runId", x.run.ID, "type", kind, "error", err)
+	if err := x.log.Append(c); err != nil {
+		x.m.Logger.ErrorContext(x.store, "a chunk does not encode", "runId", x.run.ID, "type", c.Type, "error", err)
 	}
 }
 
@@ -31,6 +35,9 @@ type stepEvent struct {
 
 func (x *execution) emitStep(kind, name, call string, r mastra.StepResult) {
 	if x.log != nil {
+		status := r.Status
+		r = r.Shown()
+		r.Status = status
 		x.emit(kind, stepEvent{name, name, call, r})
 	}
 }
@@ -45,7 +52,7 @@ type finishEvent struct {
 	Result mastra.JSON `json:"finalWorkflowResult,omitzero"`
 }
 
-// usage counts the tokens of the run's own model calls: there are none.
+// usage counts the tokens that the agents among the steps took.
 type usage struct {
 	Input     int `json:"inputTokens"`
 	Output    int `json:"outputTokens"`
@@ -56,30 +63,122 @@ type usage struct {
 }
 
 func (x *execution) emitFinish(out outcome) {
-	if out.status == mastra.StatusCanceled {
-		x.emit("workflow-canceled", struct{}{})
+	if x.log == nil {
+		return
 	}
-	x.emit("workflow-finish", finishEvent{Status: out.status, Result: out.output})
+	switch out.status {
+	case mastra.StatusCanceled:
+		x.emit("workflow-canceled", struct{}{})
+	case mastra.StatusPaused:
+		x.emit("workflow-paused", struct{}{})
+	}
+	event := finishEvent{Status: out.status, Result: out.output}
+	event.Output.Usage = x.usage
+	x.emit("workflow-finish", event)
 }
 
-// chunks follows the run from its beginning. Who reads them counts as one who waits for the run.
+// emitStart begins a part of the stream: of a run that was taken over it says that what was interrupted comes again.
+func (x *execution) emitStart() {
+	kind := "workflow-start"
+	if x.taken {
+		kind = "workflow-continued"
+	}
+	x.emit(kind, startEvent{x.g.ID})
+}
+
+// startEvent is the payload of a workflow-start.
+type startEvent struct {
+	WorkflowID string `json:"workflowId"`
+}
+
+// chunks follows the run from where this execution begins, wherever it goes on. Who reads them counts as one who waits for
+// the run.
 func (x *execution) chunks(ctx context.Context) iter.Seq2[mastra.Chunk, error] {
-	return func(yield func(mastra.Chunk, error) bool) {
+	return x.e.limited(ctx, x.run.ID, func(ctx context.Context, yield func(mastra.Chunk, error) bool) {
+		at := mastra.Position{Epoch: x.run.Epoch}
 		x.waiters.Add(1)
-		defer x.waiters.Add(-1)
 		for c, err := range x.log.Read(ctx, 0) {
+			if !yield(c, err) || err != nil {
+				x.waiters.Add(-1)
+				return
+			}
+			at = c.At
+		}
+		x.waiters.Add(-1)
+		switch {
+		case x.err == nil:
+		case errors.Is(x.err, errReleased) && !x.e.handsOver:
+			yield(mastra.Chunk{}, mastra.Errorf(mastra.CodeUnavailable, "The run goes on elsewhere: ask for it by its runId"))
+		case errors.Is(x.err, errLost) || errors.Is(x.err, errReleased):
+			rest, err := x.e.streams.Follow(ctx, x.m, x.run.ID, at)
+			if err != nil {
+				yield(mastra.Chunk{}, err)
+				return
+			}
+			rest(yield)
+		default:
+			yield(mastra.Chunk{}, x.err)
+		}
+	})
+}
+
+// limited ends a stream in time before its invocation ends, with a chunk that says that it goes on at observe.
+func (e *Engine) limited(ctx context.Context, runID string, f func(context.Context, func(mastra.Chunk, error) bool)) iter.Seq2[mastra.Chunk, error] {
+	return func(yield func(mastra.Chunk, error) bool) {
+		deadline, ok := ctx.Deadline()
+		if !ok || !e.handsOver {
+			f(ctx, yield)
+			return
+		}
+		left := time.Until(deadline)
+		short, cancel := context.WithTimeout(ctx, left-min(handOverTime/2, left/8))
+		defer cancel()
+		f(short, func(c mastra.Chunk, err error) bool {
+			if err != nil && short.Err() != nil && ctx.Err() == nil {
+				return yield(mastra.Chunk{Type: "workflow-goes-on", RunID: runID, From: mastra.FromWorkflow, Payload: goesOn{"observe"}}, nil)
+			}
+			return yield(c, err)
+		})
+	}
+}
+
+// goesOn is the payload of the last chunk of a stream that is to be asked for again.
+type goesOn struct {
+	At string `json:"at"`
+}
+
+// Observe follows a run from anywhere: its stream behind a place in it, or behind the first skip chunks. Of a run that
+// nobody has asked a stream of the chunks are made of what is stored of it.
+func (e *Engine) Observe(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, runID string, after mastra.Position, skip int) (iter.Seq2[mastra.Chunk, error], error) {
+	run, err := e.load(ctx, m, w, runID)
+	if err != nil {
+		return nil, err
+	}
+	told := run.Epoch > 0
+	if told {
+		_, err := e.streams.Follow(ctx, m, runID, after)
+		if told = mastra.CodeOf(err) != mastra.CodeNotFound; told && err != nil { // they are kept for a day
+			return nil, err
+		}
+	}
+	return e.limited(ctx, runID, func(ctx context.Context, yield func(mastra.Chunk, error) bool) {
+		n, chunks := 0, e.follow(ctx, m, w.Graph(), runID)
+		if told {
+			var err error
+			if chunks, err = e.streams.Follow(ctx, m, runID, after); err != nil {
+				yield(mastra.Chunk{}, err)
+				return
+			}
+		}
+		for c, err := range chunks {
+			if n++; n <= skip && err == nil {
+				continue
+			}
 			if !yield(c, err) || err != nil {
 				return
 			}
 		}
-		switch {
-		case x.err == nil:
-		case errors.Is(x.err, errLost) || errors.Is(x.err, errReleased):
-			yield(mastra.Chunk{}, mastra.Errorf(mastra.CodeUnavailable, "The run goes on elsewhere: ask for it by its runId"))
-		default:
-			yield(mastra.Chunk{}, x.err)
-		}
-	}
+	}), nil
 }
 
 // follow is the stream of a run whose chunks are not here: made of what is stored of it, until it ends or waits for an answer.
@@ -88,9 +187,7 @@ func (e *Engine) follow(ctx context.Context, m *mastra.Mastra, g *mastra.Graph, 
 		send := func(kind string, payload any) bool {
 			return yield(mastra.Chunk{Type: kind, RunID: id, From: mastra.FromWorkflow, Payload: payload}, nil)
 		}
-		if !send("workflow-start", struct {
-			WorkflowID string `json:"workflowId"`
-		}{g.ID}) {
+		if !send("workflow-start", startEvent{g.ID}) {
 			return
 		}
 		told := map[string]mastra.RunStatus{}
@@ -123,12 +220,15 @@ func (e *Engine) follow(ctx context.Context, m *mastra.Mastra, g *mastra.Graph, 
 				default:
 					kind = "workflow-step-result"
 				}
-				if !send(kind, stepEvent{name, name, "", s.Value}) {
+				if !send(kind, stepEvent{name, name, "", s.Value.Shown()}) {
 					return
 				}
 			}
-			if run.Status.Ended() || run.Status == mastra.StatusSuspended {
+			if run.Status.Rests() {
 				if run.Status == mastra.StatusCanceled && !send("workflow-canceled", struct{}{}) {
+					return
+				}
+				if run.Status == mastra.StatusPaused && !send("workflow-paused", struct{}{}) {
 					return
 				}
 				send("workflow-finish", finishEvent{Status: run.Status, Result: run.Result})

@@ -16,9 +16,13 @@ import (
 // Engine is a mastra.WorkflowEngine over a mastra.Storage. It is safe for concurrent use; many processes may share a storage.
 type Engine struct {
 	supervisor *runlog.Supervisor
+	streams    *runlog.Recorder
 	owner      string
 	lease      time.Duration
 	heartbeat  time.Duration
+	handsOver  bool
+	version    int64
+	attempts   int
 	graphs     sync.Map // *mastra.Graph -> mastra.JSON
 	unanswered unanswered
 
@@ -39,9 +43,17 @@ func Lease(lease, heartbeat time.Duration) Option {
 	return func(e *Engine) { e.lease, e.heartbeat = lease, heartbeat }
 }
 
+// Attempts says how often in a row a run is taken over from a process that died, without getting further, before it has
+// failed: 10 unless said.
+func Attempts(n int) Option { return func(e *Engine) { e.attempts = n } }
+
+// Version is the code's: one that is deployed later has a higher one. A run that was begun by newer code, and does not fit
+// this one, is left to that. 0 is not known.
+func Version(v int64) Option { return func(e *Engine) { e.version = v } }
+
 // New makes an Engine whose goroutines s owns. Each has a name of its own in leases.
 func New(s *runlog.Supervisor, opts ...Option) *Engine {
-	e := &Engine{supervisor: s, owner: mastra.NewID(), lease: 30 * time.Second, heartbeat: 10 * time.Second, running: map[runKey]*execution{}}
+	e := &Engine{supervisor: s, streams: runlog.NewRecorder(s), owner: mastra.NewID(), lease: 30 * time.Second, heartbeat: 10 * time.Second, attempts: 10, running: map[runKey]*execution{}}
 	for _, o := range opts {
 		o(e)
 	}
@@ -73,7 +85,7 @@ func (e *Engine) Create(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 
 // Start runs to the end or to a suspension. Where the run exists already it joins it.
 func (e *Engine) Start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowCall) (*mastra.Run, error) {
-	x, joined, err := e.start(ctx, m, w, c, false)
+	x, joined, err := e.start(ctx, m, w, c, waiting)
 	switch {
 	case err != nil:
 		return nil, err
@@ -85,7 +97,7 @@ func (e *Engine) Start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow,
 
 // Background starts and returns once the run is durable.
 func (e *Engine) Background(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowCall) (*mastra.Run, error) {
-	x, joined, err := e.start(ctx, m, w, c, false)
+	x, joined, err := e.start(ctx, m, w, c, background)
 	if err != nil || x == nil {
 		return joined, err
 	}
@@ -94,7 +106,7 @@ func (e *Engine) Background(ctx context.Context, m *mastra.Mastra, w mastra.Work
 
 // Stream starts and returns the run's chunks. One that has ended is a CodeConflict.
 func (e *Engine) Stream(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowCall) (iter.Seq2[mastra.Chunk, error], error) {
-	x, joined, err := e.start(ctx, m, w, c, true)
+	x, joined, err := e.start(ctx, m, w, c, streaming)
 	switch {
 	case err != nil:
 		return nil, err
@@ -111,7 +123,7 @@ func (e *Engine) Stream(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 
 // Resume goes on to the end or the next suspension.
 func (e *Engine) Resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowResume) (*mastra.Run, error) {
-	x, err := e.resume(ctx, m, w, c, false)
+	x, err := e.resume(ctx, m, w, c, waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +132,7 @@ func (e *Engine) Resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 
 // ResumeStream is Resume as chunks.
 func (e *Engine) ResumeStream(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowResume) (iter.Seq2[mastra.Chunk, error], error) {
-	x, err := e.resume(ctx, m, w, c, true)
+	x, err := e.resume(ctx, m, w, c, streaming)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +141,7 @@ func (e *Engine) ResumeStream(ctx context.Context, m *mastra.Mastra, w mastra.Wo
 
 // ResumeBackground resumes and returns once that is durable.
 func (e *Engine) ResumeBackground(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowResume) (*mastra.Run, error) {
-	x, err := e.resume(ctx, m, w, c, false)
+	x, err := e.resume(ctx, m, w, c, background)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +164,7 @@ func (e *Engine) head(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, 
 	}
 	run := mastra.Run{ID: c.RunID, WorkflowID: g.ID, ResourceID: mastra.Resource(ctx, c.ResourceID), Status: mastra.StatusRunning,
 		Input: c.Input, Context: mastra.RequestContextOf(ctx), Graph: graph, Tracing: c.Tracing, Caller: mastra.Caller(ctx),
-		CreatedAt: now, UpdatedAt: now, Fence: 1}
+		State: c.State, PerStep: c.PerStep, Version: e.version, CreatedAt: now, UpdatedAt: now, Fence: 1}
 	if run.ID == "" {
 		run.ID = mastra.NewID()
 	}
@@ -172,8 +184,11 @@ func (e *Engine) graph(g *mastra.Graph) (mastra.JSON, error) {
 }
 
 // start begins a run, or returns the one that c.RunID names: as an execution where it runs here, else as it is stored.
-func (e *Engine) start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowCall, stream bool) (*execution, *mastra.Run, error) {
+func (e *Engine) start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowCall, how manner) (*execution, *mastra.Run, error) {
 	if err := validate("input", w.Graph().In, c.Input); err != nil {
+		return nil, nil, err
+	}
+	if err := validateState(w.Graph().State, c.State); err != nil {
 		return nil, nil, err
 	}
 	request, key := requested(ctx)
@@ -189,7 +204,7 @@ func (e *Engine) start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow,
 	}
 	if c.RunID == "" {
 		x := &execution{m: m, g: w.Graph(), run: head}
-		return x, nil, e.launch(ctx, x, stream)
+		return x, nil, e.launch(ctx, x, how)
 	}
 	for {
 		stored, err := e.load(ctx, m, w, c.RunID)
@@ -216,7 +231,7 @@ func (e *Engine) start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow,
 			return x, stored, nil
 		}
 		x := &execution{m: m, g: w.Graph(), run: head, from: from}
-		if err := e.launch(ctx, x, stream); err != nil {
+		if err := e.launch(ctx, x, how); err != nil {
 			return nil, nil, err
 		}
 		if _, err := x.begun(ctx); mastra.CodeOf(err) != mastra.CodeConflict {
@@ -253,9 +268,12 @@ const (
 
 // await waits for a run that another process carries out: until it has ended or waits for an answer.
 func (e *Engine) await(ctx context.Context, m *mastra.Mastra, run *mastra.Run) (*mastra.Run, error) {
-	for every, waited := pollFast, time.Duration(0); !run.Status.Ended() && run.Status != mastra.StatusSuspended; waited += every {
+	for every, waited := pollFast, time.Duration(0); !run.Status.Rests(); waited += every {
 		if waited >= fastFor {
 			every = pollSlow
+		}
+		if deadline, ok := ctx.Deadline(); ok && e.handsOver && time.Until(deadline) < every+handOverTime {
+			return run, nil // as it stands: the caller asks again
 		}
 		if err := sleep(ctx, every); err != nil {
 			return nil, err
@@ -267,6 +285,15 @@ func (e *Engine) await(ctx context.Context, m *mastra.Mastra, run *mastra.Run) (
 	}
 	return run, nil
 }
+
+// manner is what somebody who begins an execution waits for.
+type manner int
+
+const (
+	waiting    manner = iota // for its end
+	background               // for the run to be durable
+	streaming                // for its chunks
+)
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
@@ -26,7 +27,14 @@ type execution struct {
 	from    mastra.RunStatus // what the stored run is when the execution begins; "" where there is none
 	resumed bool             // somebody answered
 	taken   bool             // another process began it
+	reset   bool             // the steps on record are replaced: time travel
+	worked  atomic.Bool      // a step ran, or a sleep
+	timer   *time.Timer      // hands over before the invocation ends; nil where nothing ends it
+	cut     bool             // it was stopped in the middle of a step; guarded by mu
+	further bool             // a step has come out; guarded by mu
+	until   mastra.Time      // when a run that sleeps is to go on; read after done
 
+	handed   chan struct{} // closed when the run was handed over, or given up, in the middle of a step
 	stored   chan struct{} // closed when the first checkpoint was written, or failed
 	startErr error         // why it failed: read it after stored
 	done     chan struct{} // closed at the end
@@ -41,14 +49,19 @@ type execution struct {
 	dirty      []string // keys of steps that changed since the last checkpoint
 	first      bool     // no checkpoint was written yet
 	closed     error    // why nothing may be written any more
+	usage      usage
 }
 
 // launch carries x out; m, g, run, from, dirty, resumed and taken are set.
-func (e *Engine) launch(ctx context.Context, x *execution, stream bool) error {
+func (e *Engine) launch(ctx context.Context, x *execution, how manner) error {
 	e.mu.Lock()
 	if e.drained != nil && mastra.From(ctx) == nil { // a run within another one may still begin
 		e.mu.Unlock()
 		return errStopping
+	}
+	if how == background && e.handsOver && !x.taken {
+		e.mu.Unlock()
+		return e.sendOff(ctx, x)
 	}
 	e.live++
 	e.mu.Unlock()
@@ -58,13 +71,18 @@ func (e *Engine) launch(ctx context.Context, x *execution, stream bool) error {
 		return err
 	}
 	x.e, x.key, x.first = e, runKey{mastra.Tenant(ctx), x.run.ID}, true
-	x.stored, x.done = make(chan struct{}), make(chan struct{})
+	x.stored, x.done, x.handed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	inside := mastra.WithRequest(mastra.NewContext(task.Context(), x.m), nil) // what a step calls is not the request itself
 	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequestContext(inside, x.run.Context))
 	x.store = context.WithoutCancel(task.Context())
 	x.trace = newTrace(ctx, x)
-	if stream {
-		x.log = &runlog.Log{}
+	if how == streaming || x.run.Epoch > 0 { // once somebody has asked for it, the stream goes on wherever the run does
+		x.run.Epoch++
+		x.log = e.streams.Open(x.store, x.m, runlog.Origin{RunID: x.run.ID, ResourceID: x.run.ResourceID, From: mastra.Position{Epoch: x.run.Epoch}})
+	}
+	if deadline, ok := x.ctx.Deadline(); ok && e.handsOver {
+		left := time.Until(deadline)
+		x.timer = time.AfterFunc(left-min(handOverTime, left/4), x.handOver)
 	}
 	task.Go(x.carry, nil)
 	return nil
@@ -76,9 +94,7 @@ var errStopping error = mastra.Errorf(mastra.CodeUnavailable, "The server is shu
 func (x *execution) carry(context.Context) error {
 	x.err = errReleased // stands where a step ends this goroutine
 	defer x.end()
-	x.emit("workflow-start", struct {
-		WorkflowID string `json:"workflowId"`
-	}{x.g.ID})
+	x.emitStart()
 	err := runlog.Safely(func() error {
 		out, err := x.walk(x.g, "", x.run.Input, x.trace.root.SpanID)
 		if err != nil {
@@ -91,11 +107,15 @@ func (x *execution) carry(context.Context) error {
 		x.m.Logger.ErrorContext(x.store, "the engine panicked", "runId", x.run.ID, "panic", p.Error(), "stack", string(p.Stack))
 		err = x.finish(failed("internal error"))
 	}
+	var asleep *sleeping
+	if errors.As(err, &asleep) {
+		x.until, err = asleep.until, errReleased
+	}
 	x.err = err
 	switch {
 	case err == nil:
 	case errors.Is(err, errLost) || errors.Is(err, errReleased):
-		x.release()
+		x.giveAway()
 		x.m.Logger.InfoContext(x.store, "the run goes on elsewhere", "runId", x.run.ID, "reason", err.Error())
 	case mastra.CodeOf(err) != mastra.CodeConflict:
 		x.m.Logger.ErrorContext(x.store, "the run cannot go on", "runId", x.run.ID, "error", err)
@@ -117,6 +137,9 @@ func (x *execution) end() {
 		close(x.stored)
 	}
 	x.cancel(nil)
+	if x.timer != nil {
+		x.timer.Stop()
+	}
 	x.e.gone(x)
 	close(x.done)
 	if x.log != nil {
@@ -159,6 +182,8 @@ func (x *execution) wait(ctx context.Context) (*mastra.Run, error) {
 	defer x.waiters.Add(-1)
 	select {
 	case <-x.done:
+	case <-x.handed:
+		return x.elsewhere(ctx)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -171,6 +196,8 @@ func (x *execution) wait(ctx context.Context) (*mastra.Run, error) {
 			return nil, err
 		}
 		return x.e.await(ctx, x.m, run)
+	case errors.Is(x.err, errReleased) && x.e.handsOver:
+		return x.elsewhere(ctx)
 	case errors.Is(x.err, errReleased):
 		return nil, errStopping
 	}
@@ -198,17 +225,31 @@ func (x *execution) result(key string) (mastra.StepResult, bool) {
 
 // record sets it; the next checkpoint writes it.
 func (x *execution) record(key string, r mastra.StepResult) {
+	x.settle(key, r, nil)
+}
+
+// settle is record, together with what the step left behind for the others: they become durable together.
+func (x *execution) settle(key string, r mastra.StepResult, state mastra.JSON) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.run.Steps.Set(key, r)
 	if !slices.Contains(x.dirty, key) {
 		x.dirty = append(x.dirty, key)
 	}
+	if state != nil {
+		x.run.State = state
+	}
+	if r.EndedAt != 0 || r.SuspendedAt != 0 {
+		x.run.Attempts, x.further = 0, true
+	}
 }
 
 // checkpoint makes durable what was recorded. It is called before any user code runs: no step begins before the results
 // that it builds on are committed. An error ends the execution.
-func (x *execution) checkpoint() error {
+func (x *execution) checkpoint() error { return x.write(true) }
+
+// write is checkpoint; yields says whether the run may be given up to others in its place.
+func (x *execution) write(yields bool) error {
 	x.committing.Lock()
 	defer x.committing.Unlock()
 	if err := x.interrupted(); err != nil {
@@ -219,12 +260,18 @@ func (x *execution) checkpoint() error {
 		defer x.mu.Unlock()
 		return x.closed
 	}
-	if !x.first && x.yielding() {
+	if !x.first && yields && x.yielding() {
 		x.mu.Unlock()
 		return errReleased // which releases the run, with what is dirty
 	}
 	up := x.update(true)
+	watch := x.first && x.e.handsOver && !x.taken
 	x.mu.Unlock()
+	if watch { // a process that dies is noticed, too: the message comes before the run is there
+		if err := x.enqueue(x.m.Now().Add(x.e.lease + x.e.heartbeat)); err != nil {
+			return x.refuse(err)
+		}
+	}
 	return x.commit(up, nil)
 }
 
@@ -244,7 +291,7 @@ func (x *execution) update(hold bool) mastra.RunUpdate {
 	}
 	up := mastra.RunUpdate{Run: x.run}
 	if x.first {
-		up.Create, up.From = x.from == "", x.from
+		up.Create, up.From, up.Reset = x.from == "", x.from, x.reset
 	}
 	up.Run.Steps = make(mastra.Object[mastra.StepResult], 0, len(x.dirty))
 	for _, m := range x.run.Steps {
@@ -256,9 +303,18 @@ func (x *execution) update(hold bool) mastra.RunUpdate {
 	return up
 }
 
+// refuse ends a run before anything of it is stored.
+func (x *execution) refuse(err error) error {
+	x.mu.Lock()
+	x.closed, x.startErr, x.first = err, err, false
+	x.mu.Unlock()
+	close(x.stored)
+	return err
+}
+
 // commit writes. The caller holds committing.
-func (x *execution) commit(up mastra.RunUpdate, spans []mastra.Span) error {
-	err := x.m.Storage.Commit(x.store, &mastra.Batch{Runs: []mastra.RunUpdate{up}, Spans: spans})
+func (x *execution) commit(up mastra.RunUpdate, spans []mastra.Span, chunks ...mastra.ChunkBlock) error {
+	err := x.m.Storage.Commit(x.store, &mastra.Batch{Runs: []mastra.RunUpdate{up}, Spans: spans, Chunks: chunks})
 	x.mu.Lock()
 	first := x.first
 	x.first = false
@@ -300,7 +356,10 @@ func (x *execution) release() {
 		x.mu.Unlock()
 		return
 	}
-	x.run.Owner, x.run.LeaseUntil, x.closed = "", releasedLease, errReleased
+	x.run.Owner, x.run.LeaseUntil, x.closed = "", max(releasedLease, x.until), errReleased
+	if !x.cut {
+		x.run.Attempts-- // an orderly end is none of those that are counted
+	}
 	up := x.update(false)
 	x.mu.Unlock()
 	if err := x.commit(up, nil); err != nil && !errors.Is(err, errLost) {
@@ -324,6 +383,8 @@ func (x *execution) finish(out outcome) error {
 	switch out.status {
 	case mastra.StatusSuccess:
 		r.Result = out.output
+	case mastra.StatusBailed:
+		r.Status, r.Result, out.status = mastra.StatusSuccess, out.output, mastra.StatusSuccess
 	case mastra.StatusSuspended:
 		r.Suspended = suspendedPaths(r.Steps)
 	}
@@ -331,15 +392,60 @@ func (x *execution) finish(out outcome) error {
 	up := x.update(false)
 	spans := x.trace.end(r)
 	x.mu.Unlock()
-	if err := x.commit(up, spans); err != nil {
-		if errors.Is(err, errLost) && x.canceled() { // Cancel did not wait: what the steps did shows at least in the trace
-			_ = x.m.Storage.Commit(x.store, &mastra.Batch{Spans: spans})
+	if err := x.commitLast(up, spans, out); err != nil {
+		if errors.Is(err, errLost) && x.canceled() { // Cancel did not wait: what the steps did shows at least in trace and stream
+			x.afterwards(spans, out)
 		}
 		return err
 	}
 	x.mu.Lock()
 	x.closed = errReleased
 	x.mu.Unlock()
+	return nil
+}
+
+// afterwards stores what belongs to a run that somebody else has ended.
+func (x *execution) afterwards(spans []mastra.Span, out outcome) {
+	b := &mastra.Batch{Spans: spans}
+	var block *mastra.ChunkBlock
+	if x.log != nil {
+		x.emitFinish(out)
+		if block, _ = x.log.Block(true); block != nil {
+			b.Chunks = append(b.Chunks, *block)
+		}
+	}
+	err := x.m.Storage.Commit(x.store, b)
+	if x.log != nil {
+		x.log.Stored(block, err == nil)
+	}
+	if err != nil {
+		x.m.Logger.WarnContext(x.store, "the trace of a canceled run was not stored", "runId", x.run.ID, "error", err)
+	}
+}
+
+// commitLast stores the stream's last chunks together with the end, and shows them when that has succeeded.
+func (x *execution) commitLast(up mastra.RunUpdate, spans []mastra.Span, out outcome) error {
+	if x.log == nil {
+		return x.commit(up, spans)
+	}
+	x.emitting.Lock()
+	x.log.Hold()
+	x.emitting.Unlock()
 	x.emitFinish(out)
+	block, err := x.log.Block(true)
+	if err != nil {
+		return err
+	}
+	var chunks []mastra.ChunkBlock
+	if block != nil {
+		chunks = []mastra.ChunkBlock{*block}
+	}
+	err = x.commit(up, spans, chunks...)
+	x.log.Stored(block, err == nil)
+	if err != nil {
+		x.log.Drop()
+		return err
+	}
+	x.log.Show()
 	return nil
 }

@@ -66,6 +66,7 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 	var mu sync.Mutex // guards what follows
 	var fatal error
 	worst := success(nil)
+	waits := false
 	next, busy, done := 0, 0, 0
 	take := func() (int, bool) {
 		mu.Lock()
@@ -77,12 +78,11 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 		busy++
 		return next - 1, true
 	}
-	settle := func(i int, out outcome, err error) (others bool) {
+	settle := func(i int, out outcome, recalled bool, err error) (others bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		busy--
 		outputs[i] = out.output
-		event := progress{StepName: mastra.StepName(key), ID: mastra.StepName(key), Total: len(items), Index: i, Status: out.status, Output: out.output}
 		switch {
 		case err != nil:
 			fatal = err
@@ -90,21 +90,27 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 		case out.status != mastra.StatusSuspended:
 			done++
 		}
-		if out.status == mastra.StatusFailed && worst.status != mastra.StatusFailed || worst.status == mastra.StatusSuccess {
+		switch {
+		case recalled && out.status == mastra.StatusSuspended: // it waits since before: that keeps no other from beginning
+			waits = true
+		case out.status == mastra.StatusFailed && worst.status != mastra.StatusFailed || worst.status == mastra.StatusSuccess:
 			worst = out
 		}
-		event.Done = done
-		x.emit("workflow-step-progress", event)
+		if !recalled {
+			x.emit("workflow-step-progress", progress{StepName: mastra.StepName(key), ID: mastra.StepName(key), Done: done, Total: len(items),
+				Index: i, Status: out.status, Output: out.output})
+		}
 		return busy > 0
 	}
 	worker := func() {
 		for i, ok := take(); ok; i, ok = take() {
 			var out outcome
+			var recalled bool
 			err := runlog.Safely(func() (err error) {
-				out, err = x.turn(g, n.Steps[0], mastra.TurnKey(key, i), items[i], span)
+				out, recalled, err = x.turn(g, n.Steps[0], mastra.TurnKey(key, i), items[i], span)
 				return err
 			})
-			if settle(i, out, err) { // no turn of this worker may follow: others take long, the result must not wait for them
+			if settle(i, out, recalled, err) { // no turn of this worker may follow: others take long, the result must not wait for them
 				if err := x.checkpoint(); err != nil {
 					mu.Lock()
 					fatal = err
@@ -124,6 +130,8 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 		return outcome{}, fatal
 	case worst.status != mastra.StatusSuccess:
 		return worst, nil
+	case waits && next == len(items):
+		return outcome{status: mastra.StatusSuspended}, nil
 	case done < len(items): // it was stopped
 		if x.canceled() {
 			return outcome{status: mastra.StatusCanceled}, nil
@@ -134,18 +142,19 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 	return success(data), err
 }
 
-func (x *execution) turn(g *mastra.Graph, s *mastra.Step, key string, item mastra.JSON, span string) (outcome, error) {
+// turn carries out one turn; recalled says that it had come out before.
+func (x *execution) turn(g *mastra.Graph, s *mastra.Step, key string, item mastra.JSON, span string) (out outcome, recalled bool, err error) {
 	rec, known := x.result(key)
 	if done, out := settled(rec); known && done {
 		x.trace.recall(mastra.SpanWorkflowStep, span, s.ID, rec)
-		return out, nil
+		return out, true, nil
 	}
 	if !known {
 		rec = mastra.StepResult{Status: mastra.StatusRunning, Payload: item, StartedAt: x.now()}
 	}
-	rec, out, err := x.attempt(g, s, key, key, rec, span, true)
+	rec, out, err = x.attempt(g, s, key, key, rec, span, true)
 	if err == nil {
-		x.record(key, rec)
+		x.settle(key, rec, out.state)
 	}
-	return out, err
+	return out, false, err
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -107,42 +108,85 @@ func (e *Engine) TakeOver(ctx context.Context, m *mastra.Mastra) error {
 	}
 	var errs []error
 	for _, ref := range refs {
-		e.mu.Lock()
-		here := e.running[runKey{ref.Tenant, ref.RunID}] != nil
-		e.mu.Unlock()
-		if here { // its heartbeat is late
-			continue
-		}
-		if err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID); err != nil {
+		_, err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID)
+		var again *mastra.Again
+		if err != nil && !errors.As(err, &again) && mastra.CodeOf(err) != mastra.CodeNotFound {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) error {
-	run, err := m.Storage.Lease(ctx, id, e.owner, mastra.TimeOf(m.Now())+mastra.Time(e.lease.Milliseconds()))
-	if code := mastra.CodeOf(err); code == mastra.CodeConflict || code == mastra.CodeNotFound {
-		return nil // another one was first
-	} else if err != nil {
-		return err
+// take begins to go on with a run that nobody works on. It returns nil where there is nothing to do, and an *mastra.Again
+// where there may be later.
+func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execution, error) {
+	run, err := m.Storage.Run(ctx, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case run.Status != mastra.StatusRunning:
+		return nil, nil
 	}
-	if run.Status != mastra.StatusRunning {
-		return nil
+	if e.works(ctx, id) { // its heartbeat is late
+		return nil, &mastra.Again{After: e.lease}
+	}
+	now := mastra.TimeOf(m.Now())
+	if run.LeaseUntil >= now && (run.Owner != "" || run.LeaseUntil > now+maxEarly) { // somebody works on it, or it sleeps
+		return nil, &mastra.Again{After: time.Duration(run.LeaseUntil-now)*time.Millisecond + time.Second}
 	}
 	w, err := m.Workflow(run.WorkflowID)
+	reason := ""
 	if err != nil {
-		return e.giveUp(ctx, m, run, "The workflow "+run.WorkflowID+" is no longer there: its run cannot go on")
+		reason = "The workflow " + run.WorkflowID + " is no longer there: its run cannot go on"
+	} else if err := e.fits(w.Graph(), run); err != nil {
+		reason = err.Error()
 	}
-	if err := e.fits(w.Graph(), run); err != nil {
-		return e.giveUp(ctx, m, run, err.Error())
+	if reason != "" && run.Version > e.version && e.version != 0 {
+		return nil, &mastra.Again{After: newerCode}
+	}
+	released := run.Owner == ""
+	run, err = m.Storage.Lease(ctx, id, e.owner, now+mastra.Time(e.lease.Milliseconds()))
+	if code := mastra.CodeOf(err); code == mastra.CodeConflict || code == mastra.CodeNotFound {
+		return nil, nil // another one was first
+	} else if err != nil {
+		return nil, err
+	}
+	if run.Status != mastra.StatusRunning {
+		return nil, nil
+	}
+	if run.Attempts++; reason == "" && run.Attempts > e.attempts {
+		reason = fmt.Sprintf("The run was interrupted %d times in a row in the same place: it does not go on", run.Attempts)
+	}
+	if reason != "" {
+		return nil, e.giveUp(ctx, m, run, reason)
 	}
 	if run.Caller != nil {
 		ctx = mastra.WithPrincipal(ctx, run.Caller)
 	}
-	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID)
-	return e.launch(ctx, &execution{m: m, g: w.Graph(), run: *run, from: mastra.StatusRunning, taken: true}, false)
+	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID, "released", released)
+	x := &execution{m: m, g: w.Graph(), run: *run, from: mastra.StatusRunning, taken: true}
+	return x, e.launch(ctx, x, background)
 }
+
+// works says that the run is carried out here.
+func (e *Engine) works(ctx context.Context, id string) bool {
+	e.mu.Lock()
+	x := e.running[runKey{mastra.Tenant(ctx), id}]
+	e.mu.Unlock()
+	if x == nil {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closed == nil
+}
+
+const (
+	// maxEarly is how much earlier than a sleep ends a run may be taken over.
+	maxEarly = 1000
+	// newerCode is how long a run of newer code is left to it.
+	newerCode = 15 * time.Second
+)
 
 // giveUp fails a run that cannot go on.
 func (e *Engine) giveUp(ctx context.Context, m *mastra.Mastra, run *mastra.Run, reason string) error {

@@ -10,7 +10,7 @@ import (
 )
 
 // resume begins to go on with a suspended run, and returns when that is durable: of several at once one comes through.
-func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowResume, stream bool) (*execution, error) {
+func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow, c mastra.WorkflowResume, how manner) (*execution, error) {
 	run, err := e.load(ctx, m, w, c.RunID)
 	if err != nil {
 		return nil, err
@@ -21,7 +21,7 @@ func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 	if err := e.fits(w.Graph(), run); err != nil {
 		return nil, mastra.Errorf(mastra.CodeConflict, "%s", err.Error())
 	}
-	keys, err := choose(run, c.Step)
+	keys, err := choose(run, c)
 	if err != nil {
 		return nil, err
 	}
@@ -34,16 +34,7 @@ func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 			return nil, err
 		}
 	}
-	given := mastra.RequestContextOf(ctx)
-	if len(given) > 0 {
-		merged := mastra.RequestContext{}
-		for _, all := range []mastra.RequestContext{run.Context, given} {
-			for k, v := range all {
-				merged[k] = v
-			}
-		}
-		run.Context = merged
-	}
+	run.Context = merged(run.Context, mastra.RequestContextOf(ctx))
 	var dirty []string
 	now := m.Now().UnixMilli()
 	for i := range run.Steps {
@@ -53,12 +44,12 @@ func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 			continue
 		}
 		s.Value.Status, s.Value.ResumePayload, s.Value.ResumedAt = mastra.StatusRunning, c.Data, now
-		s.Value.SuspendPayload, s.Value.SuspendedAt = nil, 0
+		s.Value.SuspendPayload, s.Value.SuspendedAt, s.Value.Labels = nil, 0, nil
 		dirty = append(dirty, s.Key)
 	}
-	run.Status, run.Suspended, run.Caller = mastra.StatusRunning, nil, mastra.Caller(ctx)
+	run.Status, run.Suspended, run.Caller, run.PerStep = mastra.StatusRunning, nil, mastra.Caller(ctx), c.PerStep
 	x := &execution{m: m, g: w.Graph(), run: *run, from: mastra.StatusSuspended, dirty: dirty, resumed: true}
-	if err := e.launch(ctx, x, stream); err != nil {
+	if err := e.launch(ctx, x, how); err != nil {
 		return nil, err
 	}
 	if _, err := x.begun(ctx); mastra.CodeOf(err) == mastra.CodeConflict {
@@ -71,14 +62,20 @@ func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 
 var errNotSuspended = mastra.Errorf(mastra.CodeConflict, "This workflow run was not suspended")
 
-// choose returns the keys of the suspended steps that path names: the step itself or those within it. Nil names the only one.
-func choose(run *mastra.Run, path []string) ([]string, error) {
-	all := leaves(run.Steps)
+// choose returns the keys of the suspended steps that c names: a label's, or those of a step or within it. Nothing at all
+// names the only one.
+func choose(run *mastra.Run, c mastra.WorkflowResume) ([]string, error) {
+	path := c.Step
 	var keys []string
 	var paths [][]string
-	for _, key := range all {
+	for _, key := range leaves(run.Steps) {
 		p := mastra.StepPath(key)
-		if len(p) < len(path) || !slices.Equal(p[:len(path)], path) {
+		switch rec, _ := run.Steps.Get(key); {
+		case c.Label != "" && !slices.Contains(rec.Labels, c.Label):
+			continue
+		case c.Label == "" && (len(p) < len(path) || !slices.Equal(p[:len(path)], path)):
+			continue
+		case c.Index != nil && mastra.Turn(key) != *c.Index:
 			continue
 		}
 		keys = append(keys, key)
@@ -92,6 +89,9 @@ func choose(run *mastra.Run, path []string) ([]string, error) {
 			if !slices.Contains(ids, p[0]) {
 				ids = append(ids, p[0])
 			}
+		}
+		if c.Label != "" {
+			return nil, mastra.Errorf(mastra.CodeConflict, "No suspended step is labelled %q", c.Label)
 		}
 		return nil, mastra.Errorf(mastra.CodeConflict, "This workflow step %q was not suspended. Available suspended steps: [%s]",
 			strings.Join(path, "."), strings.Join(ids, ", "))

@@ -23,12 +23,12 @@ func (x *execution) step(g *mastra.Graph, s *mastra.Step, key string, in mastra.
 	}
 	rec, out, err := x.attempt(g, s, key, key, rec, span, false)
 	if err == nil {
-		x.record(key, rec)
+		x.settle(key, rec, out.state)
 	}
 	return out, err
 }
 
-// attempt runs a step once from rec, which says its input and, where somebody resumed it, the answer. It returns the
+// attempt runs a step from rec, which says its input and, where somebody resumed it, the answer. It returns the
 // result without recording it. The steps of a nested workflow are kept below at. A quiet attempt sends no chunks.
 func (x *execution) attempt(g *mastra.Graph, s *mastra.Step, key, at string, rec mastra.StepResult, parent string, quiet bool) (mastra.StepResult, outcome, error) {
 	if s.Workflow == nil {
@@ -46,32 +46,30 @@ func (x *execution) attempt(g *mastra.Graph, s *mastra.Step, key, at string, rec
 		x.emitStep("workflow-step-start", name, call, rec)
 	}
 	var out outcome
-	var suspended any
+	var suspended *mastra.Suspension
+	var err error
 	if s.Workflow != nil {
-		var err error
-		if out, err = x.nested(s, at, rec.Payload, sp); err != nil {
-			return rec, out, err
-		}
+		out, err = x.nested(s, at, rec.Payload, sp)
 	} else {
-		var err error
-		out, suspended, err = x.call(s, rec, sp)
-		if err != nil {
-			return rec, out, err
-		}
+		out, suspended, err = x.tries(g, s, key, &rec, sp)
 	}
+	if err != nil {
+		return rec, out, err
+	}
+	rec.Begun = false
 	switch now := x.now(); out.status {
+	case mastra.StatusPaused:
+		rec.Status = out.status
 	case mastra.StatusSuspended:
 		rec.Status, rec.SuspendedAt = out.status, now
 		if s.Workflow != nil {
 			rec.SuspendPayload = x.question(at)
-		} else if suspended != nil {
-			data, err := schema.Marshal(suspended)
-			if err != nil {
-				out = failed("the suspend payload of step %s does not encode: %v", s.ID, err)
-				rec.Status, rec.Error, rec.SuspendedAt, rec.EndedAt = out.status, out.err, 0, now
-				break
-			}
-			rec.SuspendPayload = data
+			break
+		}
+		rec.Labels = suspended.Labels
+		if failure := suspendPayload(s, suspended, &rec); failure != nil {
+			out = *failure
+			rec.Status, rec.Error, rec.SuspendedAt, rec.EndedAt = out.status, out.err, 0, now
 		}
 	default:
 		rec.Status, rec.Output, rec.Error, rec.EndedAt = out.status, out.output, out.err, now
@@ -87,22 +85,89 @@ func (x *execution) attempt(g *mastra.Graph, s *mastra.Step, key, at string, rec
 	return rec, out, nil
 }
 
-// call runs the user's code.
-func (x *execution) call(s *mastra.Step, rec mastra.StepResult, sp span) (out outcome, suspended any, err error) {
-	ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.trace.root.TraceID, SpanID: sp.id})
+// suspendPayload keeps what the step asks in rec. It returns a failure where that is not what the step has declared.
+func suspendPayload(s *mastra.Step, suspended *mastra.Suspension, rec *mastra.StepResult) *outcome {
+	if suspended.Payload == nil {
+		return nil
+	}
+	data, err := schema.Marshal(suspended.Payload)
+	if err == nil && s.Suspend != nil {
+		if issues, text, failure := check(s.Suspend, data); failure != nil {
+			err = failure
+		} else if len(issues) > 0 {
+			out := failed("Step suspend data validation failed: \n%s", text)
+			return &out
+		}
+	}
+	if err != nil {
+		out := failed("the suspend payload of step %s does not encode: %v", s.ID, err)
+		return &out
+	}
+	rec.SuspendPayload = data
+	return nil
+}
+
+// tries calls the step until it does not fail, or its retries are used up. Those that were used are kept in rec, and
+// made durable, before the next one.
+func (x *execution) tries(g *mastra.Graph, s *mastra.Step, key string, rec *mastra.StepResult, sp span) (outcome, *mastra.Suspension, error) {
+	if rec.Begun {
+		return failed("step %s was interrupted: it runs at most once, whether it had its effect is not known", s.ID), nil, nil
+	}
+	retry := s.Retry
+	if retry == nil {
+		retry = g.Retry
+	}
+	for {
+		if s.Once {
+			rec.Begun = true
+			x.record(key, *rec)
+			if err := x.write(false); err != nil {
+				return outcome{}, nil, err
+			}
+		}
+		out, suspended, err := x.call(g, s, key, rec, sp)
+		if err != nil || !out.again || retry == nil || rec.Retries >= retry.Attempts {
+			return out, suspended, err
+		}
+		rec.Begun = false
+		rec.Retries++
+		x.record(key, *rec)
+		if err := x.checkpoint(); err != nil {
+			return outcome{}, nil, err
+		}
+		if sleep(x.ctx, retry.Wait(rec.Retries)) != nil {
+			return outcome{status: mastra.StatusCanceled}, nil, x.interrupted()
+		}
+	}
+}
+
+// call runs the user's code once.
+func (x *execution) call(g *mastra.Graph, s *mastra.Step, key string, rec *mastra.StepResult, sp span) (outcome, *mastra.Suspension, error) {
+	x.worked.Store(true)
+	within := &scope{x: x, g: g, key: key, rec: rec}
+	ctx := mastra.WithStep(mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.trace.root.TraceID, SpanID: sp.id}), within)
 	var data mastra.JSON
 	failure := runlog.Safely(func() (err error) {
 		data, err = s.Run(ctx, rec.Payload, rec.ResumePayload)
 		return err
 	})
+	state := within.close()
 	if failure == nil {
-		return success(data), nil, nil
+		return outcome{status: mastra.StatusSuccess, output: data, state: state}, nil, nil
 	}
-	if payload, ok := mastra.Suspended(failure); ok {
+	if suspended := mastra.Suspended(failure); suspended != nil {
 		if s.Resume == nil {
 			return failed("step %s suspends but takes no answer: make it with NewPausable", s.ID), nil, nil
 		}
-		return outcome{status: mastra.StatusSuspended}, payload, nil
+		return outcome{status: mastra.StatusSuspended, state: state}, suspended, nil
+	}
+	var bail *mastra.Bailing
+	if errors.As(failure, &bail) {
+		data, err := schema.Marshal(bail.Result)
+		if err != nil {
+			return failed("the result that step %s bails with does not encode: %v", s.ID, err), nil, nil
+		}
+		return outcome{status: mastra.StatusBailed, output: data, state: state}, nil, nil
 	}
 	if err := x.interrupted(); err != nil { // the step was told to stop: what it says of that is no result
 		return outcome{}, nil, err
@@ -116,7 +181,10 @@ func (x *execution) call(s *mastra.Step, rec mastra.StepResult, sp span) (out ou
 	} else {
 		x.m.Logger.ErrorContext(ctx, "a step failed", "runId", x.run.ID, "step", s.ID, "error", failure)
 	}
-	return failed("%s", x.errorText(failure)), nil, nil
+	out := failed("%s", x.errorText(failure))
+	var invalid *schema.InvalidError
+	out.again = !errors.As(failure, &invalid) && !x.canceled() // the same input would be refused again
+	return out, nil, nil
 }
 
 // nested walks the graph of a workflow that is a step, within the same run.
@@ -130,18 +198,37 @@ func (x *execution) nested(s *mastra.Step, key string, in mastra.JSON, sp span) 
 	}
 	run := x.trace.begin(sp.id, mastra.SpanWorkflowRun, "workflow run: '"+s.Workflow.ID+"'", in)
 	out, err := x.walk(s.Workflow, key, in, run.id)
+	if out.status == mastra.StatusBailed { // the workflow around it goes on
+		out.status = mastra.StatusSuccess
+	}
 	x.trace.close(run, out, statusAttributes(out.status))
 	return out, err
 }
 
-// question is what the first step that waits below key asks.
+// question is what the first step that waits below key asks, and where that step is.
 func (x *execution) question(key string) mastra.JSON {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, m := range x.run.Steps {
-		if m.Value.Status == mastra.StatusSuspended && below(m.Key, key) {
-			return m.Value.SuspendPayload
+	for _, leaf := range leaves(x.run.Steps) {
+		if !below(leaf, key) {
+			continue
 		}
+		rec, _ := x.run.Steps.Get(leaf)
+		path := mastra.StepPath(leaf)[len(mastra.StepPath(key)):]
+		if len(path) == 0 { // a turn of the step itself
+			return rec.SuspendPayload
+		}
+		var payload mastra.Object[mastra.JSON]
+		if rec.SuspendPayload != nil && schema.Unmarshal(rec.SuspendPayload, &payload) != nil {
+			return rec.SuspendPayload
+		}
+		place, _ := schema.Marshal(struct {
+			RunID string   `json:"runId"`
+			Path  []string `json:"path"`
+		}{x.run.ID, path})
+		payload.Set(mastra.SuspendedAtKey, place)
+		data, _ := schema.Marshal(payload)
+		return data
 	}
 	return nil
 }

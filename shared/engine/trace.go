@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -129,7 +128,7 @@ func (t *trace) recall(kind, parent, step string, rec mastra.StepResult) {
 	}
 	s := t.begin(parent, kind, "workflow step: '"+step+"'", rec.Payload)
 	s.StartedAt, s.EntityType, s.EntityID = mastra.Time(rec.StartedAt), "workflow_step", step
-	t.close(s, outcome{rec.Status, rec.Output, rec.Error}, statusAttributes(rec.Status))
+	t.close(s, outcome{status: rec.Status, output: rec.Output, err: rec.Error}, statusAttributes(rec.Status))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.spans[len(t.spans)-1].EndedAt = mastra.Time(rec.EndedAt)
@@ -189,8 +188,11 @@ func forEachAttributes(concurrency int) mastra.JSON {
 	return mastra.JSON(fmt.Sprintf(`{"loopType":"foreach","concurrency":%d}`, concurrency))
 }
 
-func sleepAttributes(d time.Duration) mastra.JSON {
-	return mastra.JSON(fmt.Sprintf(`{"durationMs":%d,"sleepType":"fixed"}`, d.Milliseconds()))
+func sleepAttributes(n *mastra.Node, until int64) mastra.JSON {
+	if n.Kind == mastra.KindUntil {
+		return mastra.JSON(fmt.Sprintf(`{"untilDate":%q,"sleepType":"fixed"}`, mastra.Time(until)))
+	}
+	return mastra.JSON(fmt.Sprintf(`{"durationMs":%d,"sleepType":"fixed"}`, n.Sleep.Milliseconds()))
 }
 
 func attributes(v any) mastra.JSON {

@@ -22,6 +22,17 @@ func validate(what string, s *schema.Schema, data mastra.JSON) error {
 	return &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid " + what + " data: \n" + message, Issues: issues}
 }
 
+// validateState checks the state that a run begins with. No state at all lacks what the declared one requires.
+func validateState(s *schema.Schema, data mastra.JSON) error {
+	if data == nil {
+		data = mastra.JSON("{}")
+	}
+	if data.Kind() != '{' {
+		return mastra.Invalid("initialState", "Invalid input: expected object")
+	}
+	return validate("initial", s, data)
+}
+
 // check validates data and says what is wrong with it, as a list and as a text of lines. No data at all lacks every
 // required field.
 func check(s *schema.Schema, data mastra.JSON) ([]mastra.Issue, string, error) {

@@ -4,19 +4,20 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/schema"
 )
 
-// outcome is how a step, a node or the whole graph came out: success with its output, failed with its error, suspended
-// or canceled.
+// outcome is how a step, a node or the whole graph came out: success with its output, failed with its error, bailed with
+// the output of the workflow around it, suspended, paused or canceled.
 type outcome struct {
 	status mastra.RunStatus
 	output mastra.JSON
 	err    *mastra.RunError
+	state  mastra.JSON // what a step left behind for the others; nil: nothing
+	again  bool        // a step that failed may be tried again
 }
 
 func success(output mastra.JSON) outcome {
@@ -48,6 +49,9 @@ func (x *execution) walk(g *mastra.Graph, key string, in mastra.JSON, span strin
 			return out, nil
 		}
 		in = out.output
+		if x.run.PerStep && x.worked.Load() && (key == "" || i+1 < len(g.Nodes)) {
+			return outcome{status: mastra.StatusPaused}, nil
+		}
 	}
 	return success(in), nil
 }
@@ -68,7 +72,7 @@ func (x *execution) node(g *mastra.Graph, n *mastra.Node, key string, in mastra.
 		return x.forEach(g, n, key, in, span)
 	case mastra.KindLoop:
 		return x.loop(g, n, key, in, span)
-	case mastra.KindSleep:
+	case mastra.KindSleep, mastra.KindUntil:
 		x.enter(key, n.ID)
 		return x.sleep(n, mastra.StepKey(key, n.ID), in, span)
 	}
@@ -91,18 +95,13 @@ func (x *execution) container(n *mastra.Node, key, parent, kind, name string, in
 	return x.trace.begin(parent, kind, name, in)
 }
 
-// enter notes a plain step in the run's path.
+// enter notes in the run's path that a plain step begins.
 func (x *execution) enter(key, id string) {
-	if key != "" {
+	if key != "" || x.known(id) {
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, p := range x.run.Path {
-		if p == id {
-			return
-		}
-	}
 	x.run.Path = append(x.run.Path, id)
 }
 
@@ -147,6 +146,10 @@ func (x *execution) all(g *mastra.Graph, steps []*mastra.Step, key string, in ma
 			joined = append(joined, mastra.Member[mastra.JSON]{Key: steps[i].ID, Value: out.output})
 		case mastra.StatusFailed:
 			if worst.status != mastra.StatusFailed {
+				worst = out
+			}
+		case mastra.StatusBailed:
+			if worst.status != mastra.StatusFailed && worst.status != mastra.StatusBailed {
 				worst = out
 			}
 		default:
@@ -254,54 +257,22 @@ func (x *execution) turns(g *mastra.Graph, n *mastra.Node, key string, rec mastr
 			return out, err
 		}
 		if out.status != mastra.StatusSuccess || x.canceled() {
-			x.record(key, next)
+			x.settle(key, next, out.state)
 			return out, nil
 		}
 		holds, asked := x.holds(n.Until, turn-1, fmt.Sprintf("condition: '%s'", n.LoopType()), step.ID, out.output, span)
 		if asked.status == mastra.StatusFailed {
 			next.Status, next.Error = mastra.StatusFailed, asked.err
-			x.record(key, next)
+			x.settle(key, next, out.state)
 			return asked, nil
 		}
 		if holds != n.While {
-			x.record(key, next)
+			x.settle(key, next, out.state)
 			return out, nil
 		}
 		rec = mastra.StepResult{Status: mastra.StatusRunning, Payload: out.output, StartedAt: x.now(), Metadata: &mastra.StepMeta{Iterations: turn + 1}}
-		x.record(key, rec) // the turn's result is the next one's input
+		x.settle(key, rec, out.state) // the turn's result is the next one's input
 	}
-}
-
-// sleep waits until the sleep is over, counted from its first beginning.
-func (x *execution) sleep(n *mastra.Node, key string, in mastra.JSON, span string) (outcome, error) {
-	rec, known := x.result(key)
-	if done, out := settled(rec); known && done {
-		x.trace.recall("workflow_sleep", span, n.ID, rec)
-		return out, nil
-	}
-	if !known {
-		rec = mastra.StepResult{Status: mastra.StatusWaiting, Payload: in, StartedAt: x.now()}
-		x.record(key, rec)
-	}
-	if err := x.checkpoint(); err != nil {
-		return outcome{}, err
-	}
-	name := mastra.StepName(key)
-	x.emitStep("workflow-step-waiting", name, "", mastra.StepResult{Status: mastra.StatusWaiting, Payload: rec.Payload, StartedAt: rec.StartedAt})
-	s := x.trace.begin(span, "workflow_sleep", fmt.Sprintf("sleep: %dms", n.Sleep.Milliseconds()), nil)
-	left := time.Duration(rec.StartedAt-x.now())*time.Millisecond + n.Sleep
-	if err := sleep(x.ctx, left); err != nil {
-		if err := x.interrupted(); err != nil {
-			return outcome{}, err
-		}
-		x.trace.close(s, outcome{status: mastra.StatusCanceled}, sleepAttributes(n.Sleep))
-		return outcome{status: mastra.StatusCanceled}, nil
-	}
-	rec.Status, rec.Output, rec.EndedAt = mastra.StatusSuccess, rec.Payload, x.now()
-	x.record(key, rec)
-	x.trace.close(s, outcome{status: mastra.StatusSuccess}, sleepAttributes(n.Sleep))
-	x.emitStep("workflow-step-result", name, "", mastra.StepResult{Status: rec.Status, Output: rec.Output, EndedAt: rec.EndedAt})
-	return success(rec.Output), nil
 }
 
 // settled says that nothing is left to do for a step, and how it came out.
@@ -309,6 +280,8 @@ func settled(rec mastra.StepResult) (bool, outcome) {
 	switch rec.Status {
 	case mastra.StatusSuccess:
 		return true, success(rec.Output)
+	case mastra.StatusBailed:
+		return true, outcome{status: mastra.StatusBailed, output: rec.Output}
 	case mastra.StatusSuspended:
 		return true, outcome{status: mastra.StatusSuspended}
 	case mastra.StatusFailed:

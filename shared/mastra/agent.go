@@ -108,8 +108,47 @@ func (a *Agent) Registered() string {
 // Tool makes an agent a Callable: other agents are offered it as "agent-<key>".
 func (a *Agent) Tool() *Tool { return NewTool("agent-"+a.Registered(), a.Description, a.call) }
 
-// Step makes an agent a Runnable.
-func (a *Agent) Step() *Step { return NewStep(a.ID, a.call) }
+// Step makes an agent a Runnable. Where somebody follows the run, the agent's chunks are among the step's.
+func (a *Agent) Step() *Step {
+	s := NewStep(a.ID, func(ctx context.Context, in Prompt) (Text, error) {
+		if s := stepOf(ctx); s == nil || !s.Followed() || From(ctx) == nil {
+			return a.call(ctx, in)
+		}
+		return a.stream(ctx, in)
+	})
+	s.Description, s.Agent = a.Description, a.ID
+	return s
+}
+
+// stream is call with the agent's chunks handed on.
+func (a *Agent) stream(ctx context.Context, in Prompt) (out Text, err error) {
+	m, s := From(ctx), stepOf(ctx)
+	chunks, err := m.Agents.Stream(ctx, m, a, AgentCall{Messages: UserMessage(in.Prompt)})
+	if err != nil {
+		return out, err
+	}
+	var text strings.Builder
+	for c, err := range chunks {
+		if err != nil {
+			return out, err
+		}
+		data, err := c.Encode()
+		if err != nil {
+			return out, err
+		}
+		s.Write(data)
+		text.WriteString(c.Text)
+		switch p := c.Payload.(type) {
+		case Finish:
+			if c.Type == "finish" {
+				s.Spend(p.Output.Usage.Usage)
+			}
+		case Failure:
+			return out, Errorf(CodeUpstream, "%s", p.Error.Message)
+		}
+	}
+	return Text{text.String()}, nil
+}
 
 func (a *Agent) check() error {
 	if a.Model != "" && !strings.Contains(a.Model, "/") {

@@ -13,10 +13,11 @@ import (
 type Chunk struct {
 	Type    string   `json:"type"`
 	RunID   string   `json:"runId,omitempty"`
-	From    string   `json:"from,omitempty"` // "AGENT" or "WORKFLOW"
+	From    string   `json:"from,omitempty"` // "AGENT", "WORKFLOW" or "USER"
 	Text    string   `json:"text,omitempty"` // of a text-delta, beside payload.text: simple clients read it here
 	Payload any      `json:"payload,omitempty"`
-	At      Position `json:"-"` // its place in the run's stream; zero where the stream has no places
+	Data    JSON     `json:"data,omitzero"` // of a chunk of a step's own type
+	At      Position `json:"-"`             // its place in the run's stream; zero where the stream has no places
 	encoded JSON
 }
 
@@ -67,6 +68,7 @@ type ChunkBlock struct {
 const (
 	FromAgent    = "AGENT"
 	FromWorkflow = "WORKFLOW"
+	FromUser     = "USER" // a step itself
 )
 
 // TextDelta is the payload of a text-delta and of a reasoning-delta.
@@ -110,6 +112,9 @@ func (c Chunk) Append(b []byte) ([]byte, error) {
 		}
 		b = append(b, `,"payload":`...)
 		b = append(b, data...)
+	}
+	if c.Data != nil {
+		b = append(append(b, `,"data":`...), c.Data...)
 	}
 	return append(b, '}'), nil
 }

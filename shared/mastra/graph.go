@@ -12,10 +12,14 @@ type graphNode struct {
 	Type        string           `json:"type"`
 	ID          string           `json:"id,omitempty"`
 	WorkflowID  string           `json:"workflowId,omitempty"`
-	Description string           `json:"description,omitempty"`
+	AgentID     string           `json:"agentId,omitempty"`
+	ToolID      string           `json:"toolId,omitempty"`
+	Description *string          `json:"description,omitzero"`
 	MapConfig   string           `json:"mapConfig,omitempty"`
 	Duration    *int64           `json:"duration,omitempty"` // milliseconds
-	Step        any              `json:"step,omitempty"`     // a graphStep, or the graphNode that a loop or foreach repeats
+	Date        *Time            `json:"date,omitempty"`
+	Fn          string           `json:"fn,omitempty"`
+	Step        any              `json:"step,omitempty"` // a graphStep, or the graphNode that a loop or foreach repeats
 	Steps       []graphNode      `json:"steps,omitempty"`
 	Conditions  []graphCondition `json:"serializedConditions,omitempty"`
 	Condition   *graphCondition  `json:"serializedCondition,omitempty"`
@@ -65,6 +69,11 @@ func (g *Graph) serialize() []graphNode {
 		case KindSleep:
 			ms := n.Sleep.Milliseconds()
 			out.ID, out.Duration = n.ID, &ms
+		case KindUntil:
+			out.ID, out.Fn = n.ID, n.Wake.Description
+			if at := TimeOf(n.Wake.Fixed); !n.Wake.Fixed.IsZero() {
+				out.Date = &at
+			}
 		}
 		list = append(list, out)
 	}
@@ -74,7 +83,15 @@ func (g *Graph) serialize() []graphNode {
 func (g *Graph) serializeStep(s *Step) graphNode {
 	switch {
 	case s.Workflow != nil:
-		return graphNode{Type: "workflow", ID: s.ID, WorkflowID: s.Workflow.ID, Description: s.Description, Flow: s.Workflow.serialize()}
+		n := graphNode{Type: "workflow", ID: s.ID, WorkflowID: s.Workflow.ID, Flow: s.Workflow.serialize()}
+		if s.Description != "" {
+			n.Description = &s.Description
+		}
+		return n
+	case s.Agent != "":
+		return graphNode{Type: "agent", ID: s.ID, AgentID: s.Agent, Description: &s.Description}
+	case s.Tool != "":
+		return graphNode{Type: "tool", ID: s.ID, ToolID: s.Tool, Description: &s.Description}
 	case g.IsMapping(s):
 		n := graphNode{Type: "mapping", ID: s.ID, MapConfig: s.Description}
 		if n.MapConfig == "" {

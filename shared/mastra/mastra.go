@@ -20,6 +20,7 @@ type Backends struct {
 	Embed   Embedder           // for semantic recall and retrieval
 	Agents  AgentRunner
 	Engine  WorkflowEngine
+	Queue   Queue            // nil where a process does everything itself
 	Logger  *slog.Logger     // slog.Default() where nil
 	Now     func() time.Time // time.Now where nil
 }
@@ -163,6 +164,7 @@ const (
 	requestKey
 	requestContextKey
 	spanKey
+	stepKey
 )
 
 // NewContext makes m reachable from the tools and steps that run under ctx. The runners call it.

@@ -12,11 +12,17 @@ const (
 	StatusFailed    RunStatus = "failed"
 	StatusCanceled  RunStatus = "canceled"
 	StatusBailed    RunStatus = "bailed"
+	StatusPaused    RunStatus = "paused" // after a step, for the next one to be asked for
 )
 
 // Ended says that a run's status is final.
 func (s RunStatus) Ended() bool {
 	return s == StatusSuccess || s == StatusFailed || s == StatusCanceled || s == StatusBailed
+}
+
+// Rests says that a run goes on only where somebody asks for it, if at all.
+func (s RunStatus) Rests() bool {
+	return s.Ended() || s == StatusSuspended || s == StatusPaused
 }
 
 // RunError is why a run or a step failed.
@@ -44,6 +50,12 @@ type Run struct {
 	Graph       JSON           `json:"serializedStepGraph,omitzero"` // as it was when the run began
 	Fingerprint string         `json:"fingerprint,omitempty"`        // of the input: a second start with the same one joins
 	Tracing     TracingOptions `json:"tracing,omitzero"`             // of the part that runs now
+	State       JSON           `json:"state,omitzero"`               // what the steps share
+	PerStep     bool           `json:"perStep,omitzero"`             // pause after each step
+	Pass        int            `json:"pass,omitzero"`                // how often time travel has sent it back
+	Attempts    int            `json:"attempts,omitzero"`            // how often in a row it was taken over without getting further
+	Version     int64          `json:"version,omitzero"`             // of the code that began it
+	Epoch       int64          `json:"epoch,omitzero"`               // of the last part of its stream; 0: nobody asked for one
 	Caller      *Principal     `json:"caller,omitempty"`             // who started or resumed it: whoever takes it over works in this name
 
 	// Kept beside the head.
@@ -66,7 +78,25 @@ type StepResult struct {
 	SuspendedAt    int64     `json:"suspendedAt,omitzero"`
 	ResumedAt      int64     `json:"resumedAt,omitzero"`
 	Metadata       *StepMeta `json:"metadata,omitempty"`
+
+	// What the engine keeps for itself: see Shown.
+	Labels  []string `json:"labels,omitempty"` // that a suspended step is resumed by, too
+	Retries int      `json:"retries,omitzero"` // that were used up
+	Begun   bool     `json:"begun,omitzero"`   // a step that runs at most once has begun
+	WakeAt  int64    `json:"wakeAt,omitzero"`  // when a sleep ends
 }
+
+// Shown is the result as it is answered: one that ended its workflow is a success.
+func (r StepResult) Shown() StepResult {
+	if r.Status == StatusBailed {
+		r.Status = StatusSuccess
+	}
+	r.Labels, r.Retries, r.Begun, r.WakeAt = nil, 0, false, 0
+	return r
+}
+
+// SuspendedAtKey is the key, within the payload of a nested workflow or foreach that is suspended, of where in it.
+const SuspendedAtKey = "__workflow_meta"
 
 // StepMeta is what a loop tells of its step.
 type StepMeta struct {
@@ -84,7 +114,7 @@ type RunUpdate struct {
 	Create bool
 	// From, where set, is the status that the stored run must have: one winner among concurrent resumes.
 	From RunStatus
-	// Reset drops the stored steps first: a run that is started anew.
+	// Reset drops the stored steps first: a run that is started anew. With From it may be one that has ended.
 	Reset bool
 }
 

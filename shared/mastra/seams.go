@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"mastralambda/shared/schema"
 )
 
 // check names the steps that have no name, and verifies that ids are unique, that schemas compile and that the output
@@ -13,6 +15,11 @@ func (g *Graph) check() error {
 	seen := map[string]bool{}
 	if len(g.Nodes) == 0 {
 		return fmt.Errorf("workflow %s has no steps", g.ID)
+	}
+	if g.State != nil {
+		if err := g.State.Check(); err != nil {
+			return fmt.Errorf("workflow %s, its state: %w", g.ID, err)
+		}
 	}
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
@@ -31,7 +38,10 @@ func (g *Graph) check() error {
 				return fmt.Errorf("workflow %s: two steps are named %q (\"input\" is taken)", g.ID, s.ID)
 			}
 			seen[s.ID] = true
-			for _, sch := range []interface{ Check() error }{s.In, s.Out} {
+			for _, sch := range []*schema.Schema{s.In, s.Out, s.Resume, s.Suspend} {
+				if sch == nil {
+					continue
+				}
 				if err := sch.Check(); err != nil {
 					return fmt.Errorf("workflow %s, step %s: %w", g.ID, s.ID, err)
 				}

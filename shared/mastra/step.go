@@ -3,6 +3,7 @@ package mastra
 import (
 	"context"
 	"errors"
+	"time"
 
 	"mastralambda/shared/schema"
 )
@@ -14,7 +15,29 @@ type Step struct {
 	In, Out         *schema.Schema
 	Resume, Suspend *schema.Schema // nil where the step cannot suspend
 	Workflow        *Graph         // of a nested workflow
+	Agent, Tool     string         // the agent or tool that the step is
+	Retry           *Retry         // nil: as the workflow says
+	Once            bool           // see AtMostOnce
 	run             func(ctx context.Context, in, resume JSON) (JSON, error)
+}
+
+// Retry says how a step that returns an error is tried again before it has failed. The zero one does not.
+type Retry struct {
+	Attempts int           // beside the first one
+	Delay    time.Duration // before the first of them; each further one waits twice as long,
+	MaxDelay time.Duration // but not longer than this; 0: all wait for Delay
+}
+
+// Wait is how long attempt n (1 is the first beside the original one) waits.
+func (r *Retry) Wait(n int) time.Duration {
+	d := r.Delay
+	for ; n > 1 && d < r.MaxDelay; n-- {
+		d *= 2
+	}
+	if r.MaxDelay > r.Delay {
+		d = min(d, r.MaxDelay)
+	}
+	return d
 }
 
 // Runnable is what a workflow is made of: a step, a tool, an agent, another workflow.
@@ -25,6 +48,13 @@ func (s *Step) Step() *Step { return s }
 
 // Describe says what the step does, for lists and graphs.
 func (s *Step) Describe(text string) *Step { s.Description = text; return s }
+
+// Retries says how often the step is tried again, instead of what its workflow says.
+func (s *Step) Retries(r Retry) *Step { s.Retry = &r; return s }
+
+// AtMostOnce makes a step whose process dies under it fail instead of running again: whether it had its effect nobody
+// knows. Every other step runs at least once, under one idempotency key. It costs one write more.
+func (s *Step) AtMostOnce() *Step { s.Once = true; return s }
 
 // Run runs the step once. resume is nil until somebody resumes it. Input or resume data that does not fit comes back as
 // *schema.InvalidError, a wish to suspend as *Suspension.
@@ -61,18 +91,27 @@ func Map[In, Out any](f func(In) Out) *Step {
 }
 
 // Suspension is the error of a step that waits for an answer.
-type Suspension struct{ Payload any }
+type Suspension struct {
+	Payload any
+	Labels  []string
+}
 
 func (*Suspension) Error() string { return "suspended" }
 
-// Suspend ends the step until somebody resumes it; payload says what it waits for.
-func Suspend(payload any) error { return &Suspension{payload} }
+// Suspend ends the step until somebody resumes it, by its name or by one of the labels; payload says what it waits for.
+func Suspend(payload any, labels ...string) error { return &Suspension{payload, labels} }
 
-// Suspended is the payload of a step that waits.
-func Suspended(err error) (payload any, ok bool) {
+// Suspended is the suspension that err is, nil where it is none.
+func Suspended(err error) *Suspension {
 	var s *Suspension
-	if errors.As(err, &s) {
-		return s.Payload, true
-	}
-	return nil, false
+	errors.As(err, &s)
+	return s
 }
+
+// Bailing is the error of a step that ends its workflow.
+type Bailing struct{ Result any }
+
+func (*Bailing) Error() string { return "bailed" }
+
+// Bail ends the workflow that the step belongs to, with this result: it has succeeded, the steps behind do not run.
+func Bail(result any) error { return &Bailing{result} }

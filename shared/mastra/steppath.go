@@ -20,6 +20,33 @@ func StepKey(parent, id string) string {
 // TurnKey is the key of turn i of the foreach over the step at key.
 func TurnKey(key string, i int) string { return key + stepSeparator + "[" + strconv.Itoa(i) + "]" }
 
+// Around is the key of the nested workflow that the step at key belongs to, or "" where that is the run itself. The turns
+// of a loop or foreach over that workflow belong to it.
+func Around(key string) string {
+	for {
+		i := strings.LastIndex(key, stepSeparator)
+		if i < 0 {
+			return ""
+		}
+		last := key[i+1:]
+		if key = key[:i]; !strings.HasPrefix(last, "[") {
+			return key
+		}
+	}
+}
+
+// Turn is the first turn of a foreach or loop that key lies in, -1 where it lies in none.
+func Turn(key string) int {
+	for part := range strings.SplitSeq(key, stepSeparator) {
+		if strings.HasPrefix(part, "[") {
+			if n, err := strconv.Atoi(strings.Trim(part, "[]")); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
+}
+
 // StepName is a key as it shows on the wire: "step", "nested.step", "step[0]".
 func StepName(key string) string {
 	if !strings.Contains(key, stepSeparator) {

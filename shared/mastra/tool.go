@@ -45,7 +45,7 @@ func (t *Tool) WithApproval() *Tool { t.RequireApproval = true; return t }
 
 // Step makes a tool a Runnable.
 func (t *Tool) Step() *Step {
-	return &Step{ID: t.ID, Description: t.Description, In: t.Input, Out: t.Output, run: func(ctx context.Context, in, _ JSON) (JSON, error) { return t.run(ctx, in) }}
+	return &Step{ID: t.ID, Tool: t.ID, Description: t.Description, In: t.Input, Out: t.Output, run: func(ctx context.Context, in, _ JSON) (JSON, error) { return t.run(ctx, in) }}
 }
 
 // Call validates input, runs the tool and encodes what it returns.

@@ -19,6 +19,7 @@ const (
 	KindForEach  NodeKind = "foreach"
 	KindLoop     NodeKind = "loop"
 	KindSleep    NodeKind = "sleep"
+	KindUntil    NodeKind = "sleepUntil"
 )
 
 // Node is one place in a graph; which fields are set depends on Kind.
@@ -31,6 +32,7 @@ type Node struct {
 	While       bool        // of a loop: it ends when Until does not hold
 	Concurrency int         // of a foreach
 	Sleep       time.Duration
+	Wake        *Moment // of a sleepUntil
 }
 
 // Condition decides over JSON.
@@ -45,6 +47,8 @@ type Graph struct {
 	Key         string // the name it is registered under; the ID where empty
 	Description string
 	In, Out     *schema.Schema
+	State       *schema.Schema // nil where none is declared
+	Retry       *Retry         // of the steps that say nothing else
 	Nodes       []Node
 }
 
@@ -151,6 +155,52 @@ func (f *Flow[In, Out]) Sleep(d time.Duration) *Flow[In, Out] {
 	return f.add(Node{Kind: KindSleep, ID: fmt.Sprintf("sleep_%s_%d", f.graph.ID, len(f.graph.Nodes)), Sleep: d})
 }
 
+// Moment is when a workflow goes on.
+type Moment struct {
+	Description string // shown in the graph
+	Fixed       time.Time
+	of          func(JSON) (time.Time, error)
+}
+
+// At is a fixed moment.
+func At(t time.Time) Moment { return Moment{Fixed: t} }
+
+// When the run gets there, f says of what came before when it goes on. The answer is kept: a replay does not ask again.
+func AtTime[T any](f func(T) time.Time) Moment {
+	return Moment{of: func(data JSON) (time.Time, error) {
+		var v T
+		if err := schema.Unmarshal(data, &v); err != nil {
+			return time.Time{}, err
+		}
+		return f(v), nil
+	}}
+}
+
+// Describe says when that is, for the graph.
+func (m Moment) Describe(text string) Moment { m.Description = text; return m }
+
+// Of is the moment for what came before.
+func (m *Moment) Of(data JSON) (time.Time, error) {
+	if m.of == nil {
+		return m.Fixed, nil
+	}
+	return m.of(data)
+}
+
+// SleepUntil waits for a moment.
+func (f *Flow[In, Out]) SleepUntil(m Moment) *Flow[In, Out] {
+	return f.add(Node{Kind: KindUntil, ID: fmt.Sprintf("sleep_%s_%d", f.graph.ID, len(f.graph.Nodes)), Wake: &m})
+}
+
+// Retries says how often a step that returns an error is tried again, where the step itself does not say.
+func (f *Flow[In, Out]) Retries(r Retry) *Flow[In, Out] { f.graph.Retry = &r; return f }
+
+// WithState declares what the state looks like that the steps of a run share: see State and SetState.
+func WithState[T, In, Out any](f *Flow[In, Out]) *Flow[In, Out] {
+	f.graph.State = schema.For[T]()
+	return f
+}
+
 // Graph is the workflow without its types.
 func (f *Flow[In, Out]) Graph() *Graph { return &f.graph }
 
@@ -193,14 +243,47 @@ type WorkflowCall struct {
 	RunID      string // "": made up; one that exists and is pending is started, one with the same input is joined
 	ResourceID string
 	Input      JSON
+	State      JSON // what the steps share, to begin with
+	PerStep    bool // pause after each step
 	Tracing    TracingOptions
 }
 
 // WorkflowResume goes on with a suspended run.
 type WorkflowResume struct {
-	RunID string
-	Step  []string // the path of the step; nil where only one is suspended
-	Data  JSON
+	RunID   string
+	Step    []string // the path of the step; nil where only one is suspended
+	Label   string   // instead of Step: what the step called its suspension
+	Index   *int     // which turn of a foreach; nil: all that are suspended
+	Data    JSON
+	PerStep bool
+}
+
+// WorkflowTravel runs a part of a run again, from the step at Step on. What came before stays as it is recorded, or is
+// as Context says.
+type WorkflowTravel struct {
+	RunID   string
+	Step    []string                   // the path of the step
+	Input   JSON                       // of the step; nil: as recorded
+	Data    JSON                       // an answer for the step; nil: none
+	State   JSON                       // nil: as recorded
+	Context Object[StepResult]         // results of earlier steps, by their ids
+	Nested  Object[Object[StepResult]] // the same within nested workflows, by the ids of their steps
+	PerStep bool
+	Tracing TracingOptions
+}
+
+// StepCall runs one step by itself, beside any run: nothing is stored.
+type StepCall struct {
+	RunID    string
+	Step     string // its id
+	Path     []int  // its place in the graph: the node, and the arm of a parallel or branch; nil: found by Step
+	Input    JSON
+	Data     JSON // an answer; nil: none
+	State    JSON
+	Results  Object[StepResult] // of other steps, which it may read
+	Retry    int
+	Index    *int // of the turn of a foreach
+	Validate bool
 }
 
 // WorkflowEngine runs workflows. It is an interface so that Lambda durable functions could be one.
@@ -219,6 +302,19 @@ type WorkflowEngine interface {
 	// ResumeBackground resumes and returns once that is durable.
 	ResumeBackground(ctx context.Context, m *Mastra, w Workflow, c WorkflowResume) (*Run, error)
 	ResumeStream(ctx context.Context, m *Mastra, w Workflow, c WorkflowResume) (iter.Seq2[Chunk, error], error)
+	// TimeTravel, TimeTravelBackground and TimeTravelStream are Start, Background and Stream of a part of a run. A run that
+	// goes on is a CodeConflict.
+	TimeTravel(ctx context.Context, m *Mastra, w Workflow, c WorkflowTravel) (*Run, error)
+	TimeTravelBackground(ctx context.Context, m *Mastra, w Workflow, c WorkflowTravel) (*Run, error)
+	TimeTravelStream(ctx context.Context, m *Mastra, w Workflow, c WorkflowTravel) (iter.Seq2[Chunk, error], error)
+	// Restart sees to it that somebody carries the run out, and waits for its end; RestartBackground does not wait. One that
+	// has ended is returned as it is, one that waits for an answer is a CodeConflict.
+	Restart(ctx context.Context, m *Mastra, w Workflow, runID string) (*Run, error)
+	RestartBackground(ctx context.Context, m *Mastra, w Workflow, runID string) (*Run, error)
+	// Observe follows a run from anywhere: its stream behind a place in it, or behind the first skip chunks.
+	Observe(ctx context.Context, m *Mastra, w Workflow, runID string, after Position, skip int) (iter.Seq2[Chunk, error], error)
+	// ExecuteStep runs one step by itself and returns its result and the state behind it.
+	ExecuteStep(ctx context.Context, m *Mastra, w Workflow, c StepCall) (StepResult, JSON, error)
 	// Cancel ends a run; one that has ended is a CodeConflict.
 	Cancel(ctx context.Context, m *Mastra, w Workflow, runID string) error
 }

@@ -93,7 +93,7 @@ func (f *follower) find(ctx context.Context) error {
 		if len(blocks) > 0 {
 			resource, found = blocks[0].ResourceID, true
 		} else if run, err := f.m.Storage.Run(ctx, f.runID); err == nil {
-			if run.Status.Ended() || run.Status == mastra.StatusSuspended {
+			if run.Status.Rests() {
 				return noStream(f.runID)
 			}
 			resource, found = run.ResourceID, true
@@ -229,7 +229,7 @@ func (f *follower) over(ctx context.Context, idle time.Duration) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	return run.Status.Ended() || run.Status == mastra.StatusSuspended, nil
+	return run.Status.Rests(), nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

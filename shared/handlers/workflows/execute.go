@@ -71,7 +71,7 @@ func startAsync(ctx context.Context, m *mastra.Mastra, in StartInput, field stri
 	}
 	run, err := m.Engine.Start(ctx, m, w, call)
 	if err != nil {
-		return Result{}, below(field, err)
+		return Result{}, belowField(field, err)
 	}
 	return resultOf(run)
 }
@@ -91,7 +91,7 @@ func Start(ctx context.Context, m *mastra.Mastra, in RunInput) (Message, error) 
 		return Message{}, err
 	}
 	if _, err := m.Engine.Background(ctx, m, w, call); err != nil {
-		return Message{}, below("inputData", err)
+		return Message{}, belowField("inputData", err)
 	}
 	return Message{"Workflow run started"}, nil
 }
@@ -104,7 +104,7 @@ func Stream(ctx context.Context, m *mastra.Mastra, in RunInput) (iter.Seq2[mastr
 		return nil, err
 	}
 	chunks, err := m.Engine.Stream(ctx, m, w, call)
-	return chunks, below("inputData", err)
+	return chunks, belowField("inputData", err)
 }
 
 func prepare(ctx context.Context, m *mastra.Mastra, in StartInput) (context.Context, mastra.Workflow, mastra.WorkflowCall, error) {
@@ -112,18 +112,15 @@ func prepare(ctx context.Context, m *mastra.Mastra, in StartInput) (context.Cont
 	w, err := workflow(m, in.WorkflowID)
 	switch {
 	case err != nil:
-	case in.PerStep:
-		err = mastra.Invalid("perStep", "Not supported")
-	case len(in.InitialState) > 0 && string(in.InitialState) != "null" && string(in.InitialState) != "{}":
-		err = mastra.Invalid("initialState", "Not supported")
-	}
-	if err != nil {
 		return nil, nil, call, err
+	case string(in.InitialState) == "null":
+		in.InitialState = nil
 	}
 	if in.RequestContext != nil {
 		ctx = mastra.WithRequestContext(ctx, in.RequestContext)
 	}
-	return ctx, w, mastra.WorkflowCall{RunID: runID(ctx, w, in.RunID), ResourceID: in.ResourceID, Input: in.InputData, Tracing: in.Tracing}, nil
+	return ctx, w, mastra.WorkflowCall{RunID: runID(ctx, w, in.RunID), ResourceID: in.ResourceID, Input: in.InputData, State: in.InitialState,
+		PerStep: in.PerStep, Tracing: in.Tracing}, nil
 }
 
 // runID is the run's given name. Without one, an explicit idempotency key names it: a repeat joins the run.
@@ -140,6 +137,15 @@ func runID(ctx context.Context, w mastra.Workflow, given string) string {
 	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // a UUID of version 8: made of a name in a way of our own
 	h := hex.EncodeToString(sum[:16])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// belowField is below for what Start validates: the input, or the state.
+func belowField(field string, err error) error {
+	var e *mastra.Error
+	if errors.As(err, &e) && strings.HasPrefix(e.Message, "Invalid initial data") {
+		field = "initialState"
+	}
+	return below(field, err)
 }
 
 // below moves what is wrong with data to the body's field that held it.
@@ -192,6 +198,7 @@ type ResumeInput struct {
 	WorkflowID     string                `path:"workflowId" json:"-"`
 	RunID          string                `query:"runId" required:"true" json:"-" minLength:"1" maxLength:"256"`
 	Step           StepPath              `json:"step,omitempty"`
+	Label          string                `json:"label,omitempty" maxLength:"256"` // instead of step: what it called its suspension
 	ResumeData     mastra.JSON           `json:"resumeData,omitzero"`
 	RequestContext mastra.RequestContext `json:"requestContext,omitempty"`
 	Tracing        mastra.TracingOptions `json:"tracingOptions,omitzero"`
@@ -251,14 +258,10 @@ func ResumeStream(ctx context.Context, m *mastra.Mastra, in ResumeInput) (iter.S
 }
 
 func prepareResume(ctx context.Context, m *mastra.Mastra, in ResumeInput) (context.Context, mastra.Workflow, mastra.WorkflowResume, error) {
-	c := mastra.WorkflowResume{RunID: in.RunID, Step: in.Step, Data: in.ResumeData}
+	c := mastra.WorkflowResume{RunID: in.RunID, Step: in.Step, Label: in.Label, Index: in.ForEachIndex, Data: in.ResumeData, PerStep: in.PerStep}
 	w, err := workflow(m, in.WorkflowID)
-	switch {
-	case err != nil:
-	case in.PerStep:
-		err = mastra.Invalid("perStep", "Not supported")
-	case in.ForEachIndex != nil:
-		err = mastra.Invalid("forEachIndex", "Not supported: all turns of the foreach are resumed")
+	if err == nil && in.Step != nil && in.Label != "" {
+		err = mastra.Invalid("label", "A step is named by its path or by a label, not by both")
 	}
 	if err != nil {
 		return nil, nil, c, err

@@ -24,6 +24,7 @@ type State struct {
 	CreatedAt      mastra.Time                       `json:"createdAt"`
 	UpdatedAt      mastra.Time                       `json:"updatedAt"`
 	Status         mastra.RunStatus                  `json:"status"`
+	InitialState   mastra.JSON                       `json:"initialState,omitzero"` // the state as it is
 	Result         mastra.JSON                       `json:"result,omitzero"`
 	Error          *mastra.RunError                  `json:"error,omitempty"`
 	Payload        mastra.JSON                       `json:"payload,omitzero"`
@@ -31,7 +32,7 @@ type State struct {
 	ActiveSteps    *mastra.Object[[]int]             `json:"activeStepsPath,omitzero"`
 	Graph          mastra.JSON                       `json:"serializedStepGraph,omitzero"`
 	SuspendedPaths *mastra.Object[[]int]             `json:"suspendedPaths,omitzero"`
-	ResumeLabels   *struct{}                         `json:"resumeLabels,omitzero"`
+	ResumeLabels   *mastra.Object[Label]             `json:"resumeLabels,omitzero"`
 	WaitingPaths   *struct{}                         `json:"waitingPaths,omitzero"`
 }
 
@@ -83,7 +84,11 @@ func Run(ctx context.Context, m *mastra.Mastra, in GetRunInput) (State, error) {
 		s.Graph = run.Graph
 	}
 	if in.Fields == "" {
-		s.SuspendedPaths, s.ResumeLabels, s.WaitingPaths = &suspended, new(struct{}), new(struct{})
+		labels := labelsOf(run, "")
+		s.SuspendedPaths, s.ResumeLabels, s.WaitingPaths = &suspended, &labels, new(struct{})
+		if len(run.State) > 0 && string(run.State) != "{}" {
+			s.InitialState = run.State
+		}
 	}
 	return s, nil
 }
@@ -120,7 +125,7 @@ func shown(run *mastra.Run, nested bool) mastra.Object[mastra.StepResult] {
 		}) {
 			s.Value.Status = mastra.StatusRunning
 		}
-		list = append(list, mastra.Member[mastra.StepResult]{Key: mastra.StepName(s.Key), Value: s.Value})
+		list = append(list, mastra.Member[mastra.StepResult]{Key: mastra.StepName(s.Key), Value: withTurns(run, s.Key, s.Value).Shown()})
 	}
 	return list
 }
@@ -140,7 +145,7 @@ func paths(g *mastra.Graph, run *mastra.Run) (active, suspended mastra.Object[[]
 				suspended = append(suspended, mastra.Member[[]int]{Key: s.ID, Value: at})
 			}
 		}
-		if step, ok := run.Steps.Get(n.ID); ok && n.Kind == mastra.KindSleep && step.Status == mastra.StatusWaiting && run.Status == mastra.StatusRunning {
+		if step, ok := run.Steps.Get(n.ID); ok && n.ID != "" && step.Status == mastra.StatusWaiting && run.Status == mastra.StatusRunning {
 			active = append(active, mastra.Member[[]int]{Key: n.ID, Value: []int{i}})
 		}
 	}
@@ -181,7 +186,7 @@ type Entry struct {
 type Snapshot struct {
 	RunID          string                `json:"runId"`
 	Status         mastra.RunStatus      `json:"status"`
-	Value          struct{}              `json:"value"`
+	Value          mastra.JSON           `json:"value"` // the state
 	Context        mastra.Object[any]    `json:"context"`
 	ActivePaths    []int                 `json:"activePaths"`
 	Path           []string              `json:"stepExecutionPath,omitzero"`
@@ -189,7 +194,7 @@ type Snapshot struct {
 	Graph          mastra.JSON           `json:"serializedStepGraph"`
 	SuspendedPaths mastra.Object[[]int]  `json:"suspendedPaths"`
 	WaitingPaths   struct{}              `json:"waitingPaths"`
-	ResumeLabels   struct{}              `json:"resumeLabels"`
+	ResumeLabels   mastra.Object[Label]  `json:"resumeLabels"`
 	Result         mastra.JSON           `json:"result,omitzero"`
 	Error          *mastra.RunError      `json:"error,omitempty"`
 	RequestContext mastra.RequestContext `json:"requestContext,omitzero"`
@@ -268,13 +273,16 @@ func (in ListRunsInput) paging() (mastra.Paging, error) {
 }
 
 func entryOf(g *mastra.Graph, run *mastra.Run) Entry {
-	s := Snapshot{RunID: run.ID, Status: status(run), Context: mastra.Object[any]{}, ActivePaths: []int{}, Graph: run.Graph,
+	s := Snapshot{RunID: run.ID, Status: status(run), Context: mastra.Object[any]{}, ActivePaths: []int{}, Graph: run.Graph, Value: mastra.JSON("{}"), ResumeLabels: labelsOf(run, ""),
 		Result: run.Result, Error: run.Error, Timestamp: int64(run.UpdatedAt)}
 	if run.Input != nil {
 		s.Context = append(s.Context, mastra.Member[any]{Key: "input", Value: run.Input})
 	}
 	for _, step := range shown(run, false) {
 		s.Context = append(s.Context, mastra.Member[any]{Key: step.Key, Value: step.Value})
+	}
+	if run.State != nil {
+		s.Value = run.State
 	}
 	s.ActiveSteps, s.SuspendedPaths = paths(g, run)
 	for i, n := range g.Nodes {

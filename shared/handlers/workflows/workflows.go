@@ -14,6 +14,8 @@ func Routes() []server.Route {
 	read, run := server.Permission("workflows:read"), server.Permission("workflows:execute")
 	return []server.Route{
 		server.JSON("GET /workflows", List, read, server.Summary("List all workflows")),
+		server.JSON("GET /workflows/run-counts", RunCounts, read, server.Summary("List workflow run counts")),
+		server.JSON("POST /workflows/events", Receive, run, server.Summary("Receive a workflow event from a broker")),
 		server.JSON("GET /workflows/:workflowId", Get, read, server.Summary("Get workflow by ID")),
 		server.JSON("POST /workflows/:workflowId/execute", Execute, run, server.Long, server.Summary("Execute a workflow to its end")),
 		server.JSON("POST /workflows/:workflowId/create-run", CreateRun, run, server.Summary("Create workflow run")),
@@ -23,6 +25,19 @@ func Routes() []server.Route {
 		server.JSON("POST /workflows/:workflowId/resume", Resume, run, server.Summary("Resume workflow")),
 		server.JSON("POST /workflows/:workflowId/resume-async", ResumeAsync, run, server.Long, server.Summary("Resume a workflow and answer its result")),
 		server.Stream("POST /workflows/:workflowId/resume-stream", server.Chunked, ResumeStream, run, server.Summary("Resume workflow stream")),
+		server.JSON("POST /workflows/:workflowId/resume-no-wait", ResumeNoWait, run, server.Summary("Resume workflow without waiting")),
+		server.Stream("POST /workflows/:workflowId/observe", server.Chunked, Observe, read, server.Summary("Observe workflow stream")),
+		server.JSON("POST /workflows/:workflowId/time-travel", TimeTravel, run, server.Summary("Run a workflow run again from a step")),
+		server.JSON("POST /workflows/:workflowId/time-travel-async", TimeTravelAsync, run, server.Long, server.Summary("Run a workflow run again from a step and answer its result")),
+		server.Stream("POST /workflows/:workflowId/time-travel-stream", server.Chunked, TimeTravelStream, run, server.Summary("Run a workflow run again from a step as a stream")),
+		server.JSON("POST /workflows/:workflowId/restart", Restart, run, server.Summary("Restart workflow")),
+		server.JSON("POST /workflows/:workflowId/restart-async", RestartAsync, run, server.Long, server.Summary("Restart workflow and answer its result")),
+		server.JSON("POST /workflows/:workflowId/restart-all-active-workflow-runs", RestartAll, run, server.Summary("Restart all active workflow runs")),
+		server.JSON("POST /workflows/:workflowId/restart-all-active-workflow-runs-async", RestartAllAsync, run, server.Long, server.Summary("Restart all active workflow runs and wait for them")),
+		server.Stream("POST /workflows/:workflowId/stream-legacy", server.Chunked, StreamLegacy, run, server.Summary("Stream workflow execution in the legacy format")),
+		server.Stream("POST /workflows/:workflowId/observe-stream-legacy", server.Chunked, ObserveStreamLegacy, read, server.Summary("Observe workflow stream in the legacy format")),
+		server.JSON("POST /workflows/:workflowId/runs/:runId/steps/execute", ExecuteStep, run, server.Long, server.Summary("Execute a workflow step")),
+		server.JSON("DELETE /workflows/:workflowId/runs/:runId", DeleteRun, server.Permission("workflows:delete"), server.Summary("Delete workflow run by ID")),
 		server.JSON("GET /workflows/:workflowId/runs", Runs, read, server.Summary("List workflow runs")),
 		server.JSON("GET /workflows/:workflowId/runs/:runId", Run, read, server.Summary("Get workflow run by ID")),
 		server.JSON("POST /workflows/:workflowId/runs/:runId/cancel", CancelRun, run, server.Summary("Cancel workflow run")),
@@ -39,6 +54,7 @@ type Info struct {
 	StepGraph    mastra.JSON             `json:"stepGraph"`
 	InputSchema  string                  `json:"inputSchema,omitempty"`
 	OutputSchema string                  `json:"outputSchema,omitempty"`
+	StateSchema  string                  `json:"stateSchema,omitempty"`
 	Options      Options                 `json:"options"`
 	IsProcessor  *bool                   `json:"isProcessorWorkflow,omitempty"`
 	Origin       string                  `json:"origin"`
@@ -52,14 +68,14 @@ type Options struct {
 
 // StepInfo is a step as lists show it. The schemas are strings that hold {"json": schema}.
 type StepInfo struct {
-	ID            string `json:"id"`
-	Description   string `json:"description,omitempty"`
-	InputSchema   string `json:"inputSchema,omitempty"`
-	OutputSchema  string `json:"outputSchema,omitempty"`
-	ResumeSchema  string `json:"resumeSchema,omitempty"`
-	SuspendSchema string `json:"suspendSchema,omitempty"`
-	IsWorkflow    *bool  `json:"isWorkflow,omitempty"` // in allSteps
-	Component     string `json:"component,omitempty"`  // "WORKFLOW"
+	ID            string  `json:"id"`
+	Description   *string `json:"description,omitzero"`
+	InputSchema   string  `json:"inputSchema,omitempty"`
+	OutputSchema  string  `json:"outputSchema,omitempty"`
+	ResumeSchema  string  `json:"resumeSchema,omitempty"`
+	SuspendSchema string  `json:"suspendSchema,omitempty"`
+	IsWorkflow    *bool   `json:"isWorkflow,omitempty"` // in allSteps
+	Component     string  `json:"component,omitempty"`  // "WORKFLOW", "AGENT", "TOOL"
 }
 
 // ListInput asks for all workflows. Partial leaves steps and schemas out.
@@ -108,6 +124,7 @@ func describe(g *mastra.Graph, partial bool) (Info, error) {
 	}
 	info.Steps, info.AllSteps, info.IsProcessor = own, stepsOf(g, "", true), new(bool)
 	info.InputSchema, info.OutputSchema = g.In.SuperJSON(schema.Draft07), g.Out.SuperJSON(schema.Draft07)
+	info.StateSchema = g.State.SuperJSON(schema.Draft07)
 	return info, nil
 }
 
@@ -116,9 +133,6 @@ func stepsOf(g *mastra.Graph, prefix string, deep bool) mastra.Object[StepInfo] 
 	var list mastra.Object[StepInfo]
 	add := func(info StepInfo, nested *mastra.Graph) {
 		key := prefix + info.ID
-		if nested != nil {
-			info.Component = "WORKFLOW"
-		}
 		if deep {
 			is := nested != nil
 			info.IsWorkflow = &is
@@ -129,16 +143,25 @@ func stepsOf(g *mastra.Graph, prefix string, deep bool) mastra.Object[StepInfo] 
 		}
 	}
 	for _, n := range g.Nodes {
-		if n.Kind == mastra.KindSleep {
+		if n.Kind == mastra.KindSleep || n.Kind == mastra.KindUntil {
 			empty := schema.For[struct{}]().SuperJSON(schema.Draft07)
 			add(StepInfo{ID: n.ID, InputSchema: empty, OutputSchema: empty}, nil)
 		}
 		for _, s := range n.Steps {
-			description := s.Description
-			if g.IsMapping(s) { // the graph shows it in place of the mapping's source
-				description = ""
+			var description *string
+			component := ""
+			switch {
+			case s.Workflow != nil:
+				component = "WORKFLOW"
+			case s.Agent != "":
+				component, description = "AGENT", &s.Description
+			case s.Tool != "":
+				component, description = "TOOL", &s.Description
 			}
-			add(StepInfo{ID: s.ID, Description: description, InputSchema: s.In.SuperJSON(schema.Draft07), OutputSchema: s.Out.SuperJSON(schema.Draft07),
+			if s.Description != "" && !g.IsMapping(s) { // of a mapping the graph shows it, in place of its source
+				description = &s.Description
+			}
+			add(StepInfo{ID: s.ID, Description: description, Component: component, InputSchema: s.In.SuperJSON(schema.Draft07), OutputSchema: s.Out.SuperJSON(schema.Draft07),
 				ResumeSchema: s.Resume.SuperJSON(schema.Draft07), SuspendSchema: s.Suspend.SuperJSON(schema.Draft07)}, s.Workflow)
 		}
 	}

@@ -32,7 +32,7 @@ func TestExecute(t *testing.T) {
 		{"failingWorkflow/execute", `{"triggerData":{"x":1}}`, 200, `"status":"failed"`},
 		{"nothing/execute", `{}`, 404, `{"error":"Workflow not found"}`},
 		{"constructor/execute", `{}`, 404, `{"error":"Workflow not found"}`},
-		{"sequentialWorkflow/start-async", `{"inputData":{"name":"y"},"perStep":true}`, 400, `"perStep"`},
+		{"sequentialWorkflow/start-async", `{"inputData":{"name":"y"},"perStep":true}`, 200, `{"status":"paused"`},
 		{"sequentialWorkflow/stream", `{"inputData":{"name":"y"}}`, 400, `{"field":"runId","message":"Required"}`},
 		{"sequentialWorkflow/stream?runId=s", `{"inputData":{"name":5}}`, 400, `Invalid input data`},
 		{"approvalWorkflow/runs/nope/cancel", ``, 404, `{"error":"Workflow run not found"}`},

@@ -93,7 +93,7 @@ func (w *runWrite) check(head item, token string) error {
 		return nil
 	case head == nil:
 		return errNoRun()
-	case status.Ended():
+	case status.Ended() && (!w.Reset || w.From != status):
 		return mastra.Errorf(mastra.CodeConflict, "This workflow run has ended: it is %s", status)
 	case w.From != "" && w.From != status:
 		return mastra.Errorf(mastra.CodeConflict, "This workflow run was not %s", w.From)

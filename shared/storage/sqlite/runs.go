@@ -101,7 +101,7 @@ func (t *tx) updateRun(tenant string, u *runUpdate) error {
 	}
 	n, fence, status := stored.int(0), stored.int(1), mastra.RunStatus(stored.text(2))
 	switch {
-	case status.Ended():
+	case status.Ended() && (!u.Reset || u.From != status):
 		return mastra.Errorf(mastra.CodeConflict, "This workflow run has ended: it is %s", status)
 	case u.From != "" && u.From != status:
 		return mastra.Errorf(mastra.CodeConflict, "This workflow run was not %s", u.From)

@@ -104,6 +104,23 @@ var runTests = []test{
 			e.equal(e.readRun(r.ID).Status, status)
 		}
 	}},
+	{"runs/an ended one is sent back", func(e *env) {
+		r := run("run", mastra.StatusSuccess)
+		r.Steps = mastra.Object[mastra.StepResult]{step("one", `1`), step("two", `2`)}
+		e.create(r)
+		r.Status, r.Steps = mastra.StatusRunning, mastra.Object[mastra.StepResult]{step("one", `11`)}
+		e.refuses(mastra.CodeConflict, e.update(mastra.RunUpdate{Run: r, Reset: true}))
+		e.refuses(mastra.CodeConflict, e.update(mastra.RunUpdate{Run: r, Reset: true, From: mastra.StatusFailed}))
+		e.equal(e.race(20, func(int) error {
+			return e.update(mastra.RunUpdate{Run: r, Reset: true, From: mastra.StatusSuccess})
+		}), 1)
+		got := e.readRun("run")
+		e.equal(got.Status, mastra.StatusRunning)
+		e.equal(got.Steps, r.Steps)
+		refs, err := e.s.Expired(e.ctx, now(), 1000)
+		e.ok(err)
+		e.equal(slices.ContainsFunc(refs, func(ref mastra.RunRef) bool { return ref.RunID == "run" && ref.Tenant == mastra.Tenant(e.ctx) }), true)
+	}},
 	{"runs/one resumes", func(e *env) {
 		e.create(run("run", mastra.StatusSuspended))
 		e.equal(e.race(100, func(int) error {

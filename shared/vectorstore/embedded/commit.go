@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	"mastralambda/shared/vectorstore"
+	"mastralambda/shared/mastra"
 )
 
 const (
@@ -103,7 +103,7 @@ func (st *state) accepts(c *change) error {
 	}
 	for _, e := range c.entries {
 		if _, ok := st.byID[e.id]; e.kind == kindDelete && !ok {
-			return vectorstore.Missing(e.id)
+			return mastra.Errorf(mastra.CodeNotFound, "Vector with id %s not found", e.id)
 		}
 	}
 	return nil

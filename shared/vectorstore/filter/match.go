@@ -2,9 +2,13 @@ package filter
 
 import (
 	"bytes"
+	"cmp"
+	"reflect"
+	"strconv"
 	"strings"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 type truth int8
@@ -72,7 +76,7 @@ func (e *Expr) compare(v []byte) truth {
 		for range elements(v) {
 			n++
 		}
-		return is(!missing && v[0] == '[' && n == e.Value)
+		return is(!missing && v[0] == '[' && float64(n) == e.Value)
 	case In:
 		if len(e.Value.([]any)) == 0 {
 			return no
@@ -95,9 +99,9 @@ func (e *Expr) compare(v []byte) truth {
 	}
 	switch e.Op {
 	case Eq:
-		return is(e.equal(v))
+		return is(equal(v, e.Value))
 	case Ne:
-		return is(!e.equal(v))
+		return is(!equal(v, e.Value))
 	case In:
 		return is(e.list.any(v))
 	case Nin:
@@ -107,7 +111,7 @@ func (e *Expr) compare(v []byte) truth {
 	case Regex:
 		return is(v[0] == '"' && e.pattern.Match(text(v)))
 	}
-	c, ok := e.order(v)
+	c, ok := order(v, e.Value)
 	switch e.Op {
 	case Gt:
 		return is(ok && c > 0)
@@ -121,16 +125,15 @@ func (e *Expr) compare(v []byte) truth {
 	return no
 }
 
-// contains: a text holds a text, whatever the case of its ASCII letters; a list holds a value, a text that holds it, or one
-// of a list.
+// contains: a text holds a text, whatever its case; a list holds a value, a text that holds it, or one of a list.
 func (e *Expr) contains(v []byte) bool {
-	if _, ok := e.Value.([]any); ok {
+	if e.list.n > 0 {
 		return v[0] == '[' && e.list.any(v)
 	}
 	part, ok := e.Value.(string)
 	holds := func(v []byte) bool {
 		if ok && len(v) > 0 && v[0] == '"' {
-			return strings.Contains(lower(string(text(v))), lower(part))
+			return strings.Contains(strings.ToLower(string(text(v))), strings.ToLower(part))
 		}
 		return equal(v, e.Value)
 	}
@@ -145,24 +148,6 @@ func (e *Expr) contains(v []byte) bool {
 	return false
 }
 
-// lower folds ASCII letters, as Postgres does under the collation "C": full folding would differ from version to version.
-func lower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
-}
-
-func (e *Expr) equal(v []byte) bool {
-	if _, ok := e.Value.(Number); ok {
-		n, ok := number(v)
-		return ok && n.cmp(e.number) == 0
-	}
-	return equal(v, e.Value)
-}
-
 func equal(v []byte, want any) bool {
 	if len(v) == 0 {
 		return false
@@ -174,111 +159,111 @@ func equal(v []byte, want any) bool {
 		return want && v[0] == 't' || !want && v[0] == 'f'
 	case string:
 		return v[0] == '"' && string(text(v)) == want
-	case Number:
+	case float64:
 		n, ok := number(v)
-		if !ok {
-			return false
-		}
-		m, ok := newDecimal([]byte(want))
-		return ok && n.cmp(m) == 0
+		return ok && n == want
 	}
 	if v[0] != '[' && v[0] != '{' {
 		return false
 	}
-	have, err := decode(v)
-	return err == nil && same(have, want)
+	var have any
+	return schema.Unmarshal(v, &have) == nil && reflect.DeepEqual(have, want)
 }
 
 // order compares numbers, texts, and texts that read as numbers with numbers.
-func (e *Expr) order(v []byte) (int, bool) {
-	if v[0] != '"' {
-		n, ok := number(v)
-		if !ok || !e.numeric {
-			return 0, false
-		}
-		return n.cmp(e.number), true
-	}
-	t := text(v)
-	if e.numeric {
-		if n, ok := readNumber(t); ok {
-			return n.cmp(e.number), true
-		}
-	}
-	s, ok := e.Value.(string)
-	if !ok {
+func order(v []byte, want any) (int, bool) {
+	if len(v) == 0 || v[0] != '"' && v[0] != '-' && (v[0] < '0' || v[0] > '9') {
 		return 0, false
 	}
-	return bytes.Compare(t, []byte(s)), true
+	a, numeric := number(v)
+	b, wantNumeric := want.(float64)
+	s, isText := want.(string)
+	if v[0] == '"' {
+		a, numeric = parse(text(v))
+	}
+	if isText {
+		b, wantNumeric = parse([]byte(s))
+	}
+	switch {
+	case numeric && wantNumeric:
+		return cmp.Compare(a, b), true
+	case isText && v[0] == '"':
+		return bytes.Compare(text(v), []byte(s)), true
+	}
+	return 0, false
 }
 
-// number is the number that v encodes.
-func number(v []byte) (decimal, bool) {
+func number(v []byte) (float64, bool) {
 	if len(v) == 0 || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
-		return decimal{}, false
+		return 0, false
 	}
-	return newDecimal(v)
+	return parse(v)
+}
+
+// parse reads a decimal number: no "NaN", "Infinity" or "0x1p4", which strconv would take.
+func parse(b []byte) (float64, bool) {
+	if len(b) == 0 || len(b) > 64 {
+		return 0, false
+	}
+	for _, c := range b {
+		if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseFloat(string(b), 64)
+	return n, err == nil
 }
 
 // operands are the items of a list, found without walking it.
 type operands struct {
+	n       int
 	texts   map[string]int
-	numbers map[float64][]int
-	others  []int
-	items   []any
+	numbers map[float64]int
+	others  map[int]any
 }
 
 func newOperands(list []any) operands {
-	o := operands{items: list, texts: map[string]int{}, numbers: map[float64][]int{}}
+	o := operands{n: len(list), texts: map[string]int{}, numbers: map[float64]int{}, others: map[int]any{}}
 	for i, v := range list {
 		switch v := v.(type) {
 		case string:
 			o.texts[v] = i
-		case Number:
-			if n, ok := newDecimal([]byte(v)); ok {
-				o.numbers[n.approximately] = append(o.numbers[n.approximately], i)
-			}
+		case float64:
+			o.numbers[v] = i
 		default:
-			o.others = append(o.others, i)
+			o.others[i] = v
 		}
 	}
 	return o
 }
 
-// index calls found with the places of the items that v equals.
-func (o *operands) index(v []byte, found func(int)) {
+func (o *operands) index(v []byte) (int, bool) {
 	if len(v) == 0 {
-		return
+		return 0, false
 	}
 	if v[0] == '"' {
-		if i, ok := o.texts[string(text(v))]; ok {
-			found(i)
-		}
-		return
+		i, ok := o.texts[string(text(v))]
+		return i, ok
 	}
 	if n, ok := number(v); ok {
-		for _, i := range o.numbers[n.approximately] {
-			if equal(v, o.items[i]) {
-				found(i)
-			}
-		}
-		return
+		i, ok := o.numbers[n]
+		return i, ok
 	}
-	for _, i := range o.others {
-		if equal(v, o.items[i]) {
-			found(i)
+	for i, want := range o.others {
+		if equal(v, want) {
+			return i, true
 		}
 	}
+	return 0, false
 }
 
 // any: v is one of them, or a list that holds one.
 func (o *operands) any(v []byte) bool {
-	held := false
-	found := func(int) { held = true }
-	if o.index(v, found); held {
+	if _, ok := o.index(v); ok {
 		return true
 	}
 	for item := range elements(v) {
-		if o.index(item, found); held {
+		if _, ok := o.index(item); ok {
 			return true
 		}
 	}
@@ -287,23 +272,20 @@ func (o *operands) any(v []byte) bool {
 
 // all: v is a list that holds each of them.
 func (o *operands) all(v []byte) bool {
-	if len(v) == 0 || v[0] != '[' {
-		return false
+	left := map[int]bool{}
+	for _, i := range o.texts {
+		left[i] = true
 	}
-	held := make([]bool, len(o.items))
+	for _, i := range o.numbers {
+		left[i] = true
+	}
+	for i := range o.others {
+		left[i] = true
+	}
 	for item := range elements(v) {
-		o.index(item, func(i int) { held[i] = true })
-	}
-	for i, item := range o.items {
-		if text, ok := item.(string); ok {
-			i = o.texts[text] // of equal ones the last is found
-		}
-		if !held[i] {
-			return false
+		if i, ok := o.index(item); ok {
+			delete(left, i)
 		}
 	}
-	return true
+	return len(left) == 0
 }
-
-// Numeric says whether the Value is a number, or a text that reads as one.
-func (e *Expr) Numeric() bool { return e.numeric }

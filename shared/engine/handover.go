@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mastralambda/shared/mastra"
+)
+
+// handOverTime is how long before the end of an invocation its runs are handed over.
+const handOverTime = time.Second
+
+// HandOver is for processes whose time is limited, as a Lambda's is: what is begun without waiting, sleeps long, or is not
+// done in time goes on through the Mastra's Queue, and a run that somebody waits for has a message there from its
+// beginning on, in case that this process dies. Without it a process carries out what it begins, and Recover finds what
+// others left behind.
+func HandOver(e *Engine) { e.handsOver = true }
+
+// WorkRun is the kind of a message in the queue that says: see to it that this run goes on. Its ID is the run's.
+const WorkRun = "run"
+
+// enqueue sends such a message.
+func (x *execution) enqueue(at time.Time) error {
+	err := x.m.Queue.Send(x.store, mastra.Work{Kind: WorkRun, Tenant: x.key.tenant, ID: x.run.ID, At: mastra.TimeOf(at)})
+	if err != nil {
+		x.m.Logger.ErrorContext(x.store, "the queue takes no work", "runId", x.run.ID, "error", err)
+		return &mastra.Error{Code: mastra.CodeUnavailable, Message: "The queue takes no work: try again later", Err: err}
+	}
+	return nil
+}
+
+// sendOff begins a run that a worker carries out.
+func (e *Engine) sendOff(ctx context.Context, x *execution) error {
+	x.e, x.key, x.first, x.store = e, runKey{mastra.Tenant(ctx), x.run.ID}, true, context.WithoutCancel(ctx)
+	x.stored = make(chan struct{})
+	x.trace = newTrace(ctx, x) // it says where the run's trace is
+	if err := x.enqueue(x.m.Now()); err != nil {
+		return err
+	}
+	x.run.Owner, x.run.LeaseUntil, x.run.Attempts = "", releasedLease, -1
+	x.startErr = x.m.Storage.Commit(x.store, &mastra.Batch{Runs: []mastra.RunUpdate{x.update(false)}})
+	close(x.stored)
+	return nil
+}
+
+// giveAway leaves a run to others, at once or when its sleep ends. A message for them comes first; where none can be sent
+// the run's lease is left to run out, and the message of its beginning finds that.
+func (x *execution) giveAway() {
+	if x.e.handsOver && errors.Is(x.err, errReleased) {
+		x.mu.Lock()
+		stored := x.closed == nil && !x.first
+		x.mu.Unlock()
+		at := x.m.Now()
+		if x.until > 0 {
+			at = x.until.Time()
+		}
+		if stored && x.enqueue(at) != nil {
+			return
+		}
+	}
+	x.release()
+}
+
+// handOver gives the run up in the middle of a step, for a worker to go on at once. The step is told to stop and runs again
+// there; whatever it still does here is not recorded. A step that had a worker's whole time has failed.
+func (x *execution) handOver() {
+	defer close(x.handed)
+	defer x.cancel(errReleased)
+	x.mu.Lock()
+	x.cut = true
+	first, whole := x.first, x.taken && !x.further
+	x.mu.Unlock()
+	switch {
+	case first: // of a run that is not stored there is nothing to go on with
+	case whole:
+		if err := x.finish(failed("a step did not end within the time that an invocation has")); err != nil {
+			x.m.Logger.ErrorContext(x.store, "the run's end could not be stored", "runId", x.run.ID, "error", err)
+		}
+	case x.enqueue(x.m.Now()) == nil:
+		x.release()
+	}
+}
+
+// elsewhere waits for a run that goes on in another process, as long as there is time.
+func (x *execution) elsewhere(ctx context.Context) (*mastra.Run, error) {
+	run, err := x.m.Storage.Run(ctx, x.run.ID)
+	if err != nil {
+		return nil, err
+	}
+	return x.e.await(ctx, x.m, run)
+}
+
+// Work goes on with a run, from a message of kind WorkRun that was sent at the given time: to its end, a suspension, or
+// the end of ctx. It returns an *mastra.Again where the run is not to be touched yet, or goes on later.
+func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) error {
+	ctx = mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: work.Tenant})
+	x, err := e.take(ctx, m, work.ID)
+	switch {
+	case mastra.CodeOf(err) == mastra.CodeNotFound && m.Now().Sub(work.At.Time()) < notYet:
+		return &mastra.Again{After: time.Second} // the message comes before the run's first write
+	case mastra.CodeOf(err) == mastra.CodeNotFound:
+		return nil
+	case err != nil || x == nil:
+		return err
+	}
+	select {
+	case <-x.done:
+	case <-x.handed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-x.done:
+		if x.err != nil && !errors.Is(x.err, errReleased) && !errors.Is(x.err, errLost) {
+			return x.err
+		}
+	default:
+	}
+	return nil // what was not done has sent a message of its own
+}
+
+// notYet is how long after its message a run may be stored.
+const notYet = time.Minute

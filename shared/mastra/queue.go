@@ -1,0 +1,60 @@
+package mastra
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Work is one message of a Queue: what is to be done. It says what, and where the rest is stored; it is small.
+type Work struct {
+	Kind   string `json:"kind"` // who knows what to do, for example "run"
+	Tenant string `json:"tenant"`
+	ID     string `json:"id"`            // of the run, or whatever it is about
+	Data   JSON   `json:"data,omitzero"` // what the kind needs besides
+	At     Time   `json:"at"`            // not before; 0 is at once
+}
+
+// Queue hands work to whoever receives it, at least once and not before its time, in no certain order. It outlives the
+// process. It is safe for concurrent use, also by several processes.
+type Queue interface {
+	// Send keeps w. At may be any time ahead.
+	Send(ctx context.Context, w Work) error
+	// Receive waits up to that long for work; nil where none came. Nobody else receives it until hidden has passed, which
+	// Extend prolongs.
+	Receive(ctx context.Context, wait, hidden time.Duration) (*Delivery, error)
+	// Dead lists up to limit pieces of work that failed too often, the oldest first.
+	Dead(ctx context.Context, limit int) ([]DeadWork, error)
+	// Resend queues one of them again, by its ID: CodeNotFound where there is none.
+	Resend(ctx context.Context, id string) error
+}
+
+// Delivery is work that was received. Exactly one of Done and Fail ends it; without either it comes again.
+type Delivery struct {
+	Work
+	Attempt int // 1 is the first
+	Handle  DeliveryHandle
+}
+
+// DeliveryHandle is a queue's own part of a Delivery.
+type DeliveryHandle interface {
+	// Extend keeps the work hidden for that long from now on. It is an error where another one has it.
+	Extend(ctx context.Context, hidden time.Duration) error
+	// Done forgets the work.
+	Done(ctx context.Context) error
+	// Fail shows it again after some time, or puts it to the dead work where that was its last attempt.
+	Fail(ctx context.Context, after time.Duration, reason error) error
+}
+
+// DeadWork is work that failed too often.
+type DeadWork struct {
+	ID       string `json:"id"`
+	Work     Work   `json:"work"`
+	Attempts int    `json:"attempts"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Again is the error of work that is to be done once more after some time, and has not failed.
+type Again struct{ After time.Duration }
+
+func (a *Again) Error() string { return fmt.Sprintf("again after %v", a.After) }

@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 GOLANGCI := .tools/golangci-lint-v2.15.0
 FUZZTIME ?= 10s
+SAM := .tools/sam/bin/sam
+CHECKOV := .tools/checkov/bin/checkov
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev key test check bench fuzz build clean
@@ -18,12 +20,12 @@ dev: ## Serve, and start again whenever a Go file changes
 	@$(call need,go)
 	@exec go run ./infra/dev
 
-key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST=1) or revoke one (REVOKE=id)
+key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST=1) or revoke one (REVOKE=id); STACK=… of a deployed stack
 	@$(call need,go)
-	@go run ./infra/local/cmd key $(if $(LIST),list,$(if $(REVOKE),revoke '$(REVOKE)',add -name '$(NAME)' -resource '$(RESOURCE)' -permissions '$(PERMISSIONS)'))
+	@go run ./infra/keys/cmd $(if $(STACK),-stack '$(STACK)') $(if $(LIST),list,$(if $(REVOKE),revoke '$(REVOKE)',add -name '$(NAME)' -resource '$(RESOURCE)' -permissions '$(PERMISSIONS)'))
 
-test: ## Every test, with the race detector and the real services they need
-	@$(call need,go gcc java javac mvn)
+test: $(SAM) ## Every test, with the race detector and the real services they need
+	@$(call need,go gcc java javac mvn python3)
 	@set -e; trap 'infra/services/services.sh stop' EXIT; env=$$(infra/services/services.sh start); eval "$$env"; \
 	  echo 'go test -race -timeout 15m ./...'; REQUIRE_SERVICES=1 go test -race -timeout 15m ./...
 	@if command -v node >/dev/null && command -v npm >/dev/null; then infra/client/test.sh; \
@@ -56,7 +58,7 @@ FUNCTIONS := $(notdir $(patsubst %/main.go,%,$(wildcard functions/*/main.go)))
 ARCH ?= arm64
 LAMBDA_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: zips sizes sam-validate lambda-local
+.PHONY: deploy zips sizes sam-validate lambda-local
 zips: ## Build the functions' zips as build/lambda/*.zip, reproducibly (ARCH=amd64 for Intel)
 	@$(call need,go)
 	@mkdir -p build/lambda && go build -o build/pack ./infra/pack
@@ -78,12 +80,22 @@ lambda-local: ## Run template.yaml's functions as processes behind an API Gatewa
 	  echo 'the stand-ins for AWS go on running when this ends, with what they hold: infra/services/services.sh stop'; \
 	  go build -o build/lambda-local ./infra/lambdalocal/cmd; exec build/lambda-local -port $${PORT:-3000} $(PARAMETERS)
 
-SAM := .tools/sam/bin/sam
-sam-validate: $(SAM) ## Validate template.yaml: sam validate --lint, cfn-lint and the transform offline
+deploy: ## Build and deploy with the parameters that sam deploy --guided saved (ENV=dev for another section of samconfig.toml)
+	@$(call need,go sam python3)
+	@infra/sam/deploy.sh $(ENV)
+
+sam-validate: $(SAM) $(CHECKOV) ## What linters say of template.yaml: sam validate --lint, cfn-lint, checkov
 	@infra/sam/validate.sh
 
 $(SAM):
-	@mkdir -p .tools && python3 -m venv .tools/sam && .tools/sam/bin/pip install -q aws-sam-cli==1.170.0 cfn-lint==1.58.0
+	@$(call need,python3)
+	@echo 'installing the SAM CLI and cfn-lint (once, about a minute)'
+	@python3 -m venv .tools/sam && .tools/sam/bin/pip install -q --disable-pip-version-check aws-sam-cli==1.170.0 cfn-lint==1.58.0
+
+$(CHECKOV):
+	@$(call need,python3)
+	@echo 'installing checkov (once, about a minute)'
+	@python3 -m venv .tools/checkov && .tools/checkov/bin/pip install -q --disable-pip-version-check checkov==3.3.30
 
 clean: ## Remove what the build made; .data stays
 	rm -rf build .tools
@@ -103,5 +115,7 @@ if [ -n "$$missing" ]; then echo "make $@ needs:$$missing" >&2; for t in $$missi
   gcc) echo '  gcc  for the race detector: apt-get install gcc libc6-dev, or Xcode command line tools' >&2;; \
   java|javac) echo '  java 17 or newer, with javac, for DynamoDB Local: apt-get install openjdk-17-jdk-headless, or brew install openjdk@17' >&2;; \
   mvn) echo '  mvn  apt-get install maven, or brew install maven' >&2;; \
+  python3) echo '  python3 3.10 or newer with venv, for Postgres and the SAM CLI: apt-get install python3-venv, or brew install python' >&2;; \
+  sam) echo '  sam  the SAM CLI: https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/install-sam-cli.html, or pip install aws-sam-cli' >&2;; \
   git) echo '  git  apt-get install git, or Xcode command line tools' >&2;; esac; done; exit 1; fi
 endef

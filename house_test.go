@@ -33,10 +33,10 @@ var allowed = []struct {
 	{"shared/engine", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
 	{"shared/model", []string{"shared/mastra", "shared/schema", "shared/model/"}},
 	{"shared/storage/", []string{"shared/mastra", "shared/schema"}},
-	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/vectorstore/"}},
+	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/vectorstore/", "infra/migrations"}},
 	{"shared/logstore/", []string{"shared/mastra", "shared/schema", "shared/logstore/"}},
 	{"shared/lambdahttp", []string{"shared/mastra", "shared/server"}},
-	{"functions/", []string{"shared/", "functions/wire"}},
+	{"functions/", []string{"shared/", "functions/wire", "infra/migrations"}},
 	{"infra/", []string{"shared/", "infra/"}},
 }
 
@@ -69,10 +69,11 @@ func TestDependenciesPointInward(t *testing.T) {
 var linked = map[string][]string{
 	"modernc.org/sqlite":                                  nil,
 	module + "shared/vectorstore/embedded":                nil,
-	module + "shared/model":                               {"agents", "workflows", "tools"},
+	module + "shared/model":                               {"agents", "workflows", "tools", "vectors"},
 	module + "shared/agentloop":                           {"agents", "workflows", "tools"},
 	module + "shared/engine":                              {"agents", "workflows", "tools"},
-	"github.com/sashabaranov/go-openai":                   {"agents", "workflows", "tools"},
+	"github.com/sashabaranov/go-openai":                   {"agents", "workflows", "tools", "vectors"},
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": {"agents", "workflows", "tools", "vectors"},
 	"github.com/jackc/pgx/v5":                             {"vectors", "migrate"},
 	"github.com/aws/aws-sdk-go-v2/service/sqs":            {"agents", "workflows", "tools", "worker"},
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs": {"logs"},

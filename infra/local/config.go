@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mastralambda/shared/server"
+	"mastralambda/shared/vectorstore"
 )
 
 // config is everything that the environment says to the local process. README.md lists it.
@@ -16,6 +17,7 @@ type config struct {
 	host, prefix, dataDir, sqlitePath string
 	port                              int
 	auth                              bool
+	vectors                           []vectorstore.Source
 	server.Settings
 }
 
@@ -46,6 +48,9 @@ func readConfig(getenv func(string) string) (config, error) {
 			wrong("STORAGE_URL", "the local process takes sqlite:///path")
 		}
 		c.sqlitePath = path
+	}
+	if c.vectors, err = vectorstore.Sources(get("VECTOR_URL", "embedded"), ""); err != nil {
+		wrong("VECTOR_URL", "%v", err)
 	}
 	switch v := get("AUTH", "auto"); v {
 	case "auto":

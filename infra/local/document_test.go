@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mastralambda/infra/apitest"
 )
 
 // serve starts the real program and returns its URL and a stop function that returns its exit code.
@@ -74,7 +76,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func call(t *testing.T, method, url, body string, header ...string) (int, string) {
+func call(t testing.TB, method, url, body string, header ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -101,75 +103,7 @@ func call(t *testing.T, method, url, body string, header ...string) (int, string
 // Every route and example of the document that the project is built from, against the real program.
 func TestDocument(t *testing.T) {
 	url, _ := serve(t)
-	status, generated := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages": [{"role": "user", "content": "What is 2+2?"}], "memory": {"thread": "t1", "resource": "ann"}}`)
-	if status != 200 {
-		t.Fatalf("%d %s", status, generated)
-	}
-	traceID := regexp.MustCompile(`"traceId":"([0-9a-f]{32})"`).FindStringSubmatch(generated)[1]
-	_, executed := call(t, "POST", url+"/api/workflows/myWorkflow/execute", `{"triggerData": {"userId": "123", "action": "process"}}`)
-	runID := regexp.MustCompile(`"runId":"([^"]+)"`).FindStringSubmatch(executed)[1]
-
-	for _, c := range []struct {
-		name, method, path, body string
-		status                   int
-		want                     string // a regular expression
-	}{
-		{"list agents", "GET", "/agents", "", 200, `"myAgent":\{"id":"myAgent","name":"My Agent","model":"offline/demo"`},
-		{"agent", "GET", "/agents/myAgent", "", 200, `^\{"id":"myAgent","name":"My Agent","model":"offline/demo"`},
-		{"no agent", "GET", "/agents/nobody", "", 404, `^\{"error":"Agent with id nobody not found"\}$`},
-		{"generate", "POST", "/agents/myAgent/generate", `{"messages": [{"role": "user", "content": "What is 2+2?"}]}`, 200, `^\{"text":"[^"]*4`},
-		{"generate without messages", "POST", "/agents/myAgent/generate", `{}`, 400, `^\{"error":"Invalid request body","issues":\[\{"field":"messages","message":"Required"\}\]\}$`},
-		{"stream", "POST", "/agents/myAgent/stream", `{"messages": [{"role": "user", "content": "Tell me a story"}]}`, 200, `(?s)data: \{"type":"text-delta",.*"text":".*data: \[DONE\]\n\n$`},
-		{"stream in records", "POST", "/agents/myAgent/stream?format=chunked", `{"messages": [{"role": "user", "content": "Tell me a story"}]}`, 200, `(?s)\{"type":"text-delta",[^\x1e]*\}\x1e.*\x1e$`},
-		{"list workflows", "GET", "/workflows", "", 200, `"myWorkflow":\{`},
-		{"workflow", "GET", "/workflows/myWorkflow", "", 200, `"name":"myWorkflow"`},
-		{"no workflow", "GET", "/workflows/nothing", "", 404, `^\{"error":"Workflow not found"\}$`},
-		{"execute", "POST", "/workflows/myWorkflow/execute", `{"triggerData": {"userId": "123", "action": "process"}}`, 200, `"status":"success".*"result":\{"status":"done"`},
-		{"execute without its input", "POST", "/workflows/myWorkflow/execute", `{"triggerData": {}}`, 400, `"field":"[^"]*userId","message":"Required".*"field":"[^"]*action","message":"Required"`},
-		{"run", "GET", "/workflows/myWorkflow/runs/" + runID, "", 200, `"status":"success"`},
-		{"no run", "GET", "/workflows/myWorkflow/runs/nothing", "", 404, `^\{"error":"Workflow run not found"\}$`},
-		{"list tools", "GET", "/tools", "", 200, `"calculator":\{"id":"calculator"`},
-		{"tool", "GET", "/tools/calculator", "", 200, `"id":"calculator"`},
-		{"no tool", "GET", "/tools/nothing", "", 404, `^\{"error":"Tool not found"\}$`},
-		{"messages", "GET", "/memory/t1", "", 200, `"role":"user".*"role":"assistant".*"total":2`},
-		{"save", "POST", "/memory/t2/save", `{"messages": [{"role": "user", "content": "Hello"}]}`, 200, `"threadId":"t2"`},
-		{"messages saved", "GET", "/memory/t2", "", 200, `"Hello"`},
-		{"save nothing known", "POST", "/memory/t2/save", `{"messages": [{"role": "wizard"}]}`, 400, `"field":"messages.0.role".*"field":"messages.0.content","message":"Required"`},
-		{"delete", "DELETE", "/memory/t2", "", 200, `^\{"result":"Thread deleted"\}$`},
-		{"delete again", "DELETE", "/memory/t2", "", 404, `^\{"error":"Thread not found"\}$`},
-		{"list traces", "GET", "/observability/traces", "", 200, `"pagination":\{"total":\d+.*"spanType":"(agent|workflow)_run"`},
-		{"trace", "GET", "/observability/traces/" + traceID, "", 200, `"spanType":"agent_run".*"spanType":"tool_call"|"spanType":"tool_call".*"spanType":"agent_run"`},
-		{"no trace", "GET", "/observability/traces/" + strings.Repeat("0", 32), "", 404, `"error"`},
-		{"score", "POST", "/observability/scores", `{"traceId": "` + traceID + `", "score": 0.9, "name": "helpful"}`, 200, `"success":true`},
-		{"score, wrapped", "POST", "/observability/scores", `{"score": {"traceId": "` + traceID + `", "scorerId": "s", "score": 0.9}}`, 200, `"success":true`},
-		{"score of no trace", "POST", "/observability/scores", `{"traceId": "x", "score": 0.9}`, 404, `"error"`},
-		{"no score", "POST", "/observability/scores", `{}`, 400, `"field":"traceId","message":"Required".*"field":"score","message":"Required"`},
-		{"scores", "GET", "/observability/scores?traceId=" + traceID, "", 200, `"total":2`},
-		{"feedback", "POST", "/observability/feedback", `{"traceId": "` + traceID + `", "rating": 5, "comment": "good"}`, 200, `"success":true`},
-		{"feedback, wrapped", "POST", "/observability/feedback", `{"feedback": {"feedbackType": "thumbs", "value": "up"}}`, 200, `"success":true`},
-		{"no feedback", "POST", "/observability/feedback", `{}`, 400, `"field":"traceId","message":"Required"`},
-		{"logs", "GET", "/logs?level=error&limit=10", "", 200, `"logs":\[`},
-		{"logs of no level", "GET", "/logs?level=loud", "", 400, `"field":"level"`},
-		{"upsert", "POST", "/vectors/upsert", `{"indexName": "docs2", "vectors": [[1,0],[0,1]], "ids": ["a","b"], "metadata": [{"n":1},{"n":2}]}`, 200, `^\{"ids":\["a","b"\]\}$`},
-		{"query", "POST", "/vectors/query", `{"indexName": "docs2", "queryVector": [1,0], "topK": 2, "filter": {"n": {"$gt": 1}}}`, 200, `^\[\{"id":"b","score":0,"metadata":\{"n":2\}\}\]$`},
-		{"query nothing", "POST", "/vectors/query", `{}`, 400, `"field":"indexName","message":"Required"`},
-		{"query no index", "POST", "/vectors/query", `{"indexName": "nothing", "queryVector": [1]}`, 404, `"error"`},
-		{"wrong method", "DELETE", "/agents", "", 405, `^\{"error":"Method Not Allowed"\}$`},
-		{"the contract", "GET", "/openapi.json", "", 200, `"openapi":"3.1.0"`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			status, body := call(t, c.method, url+"/api"+c.path, c.body)
-			if status != c.status || !regexp.MustCompile(c.want).MatchString(body) {
-				t.Errorf("%d %.3000s\nwant %d %s", status, body, c.status, c.want)
-			}
-		})
-	}
-	if status, body := call(t, "GET", url+"/health", ""); status != 200 || body != `{"success":true}` {
-		t.Errorf("health: %d %s", status, body)
-	}
-	if status, body := call(t, "GET", url+"/swagger-ui", ""); status != 200 || !strings.Contains(body, "swagger") {
-		t.Errorf("swagger-ui: %d", status)
-	}
+	apitest.Document(t, func(t testing.TB, method, path, body string) (int, string) { return call(t, method, url+path, body) }, nil)
 }
 
 // newer is a database that a later version of this program has left.

@@ -29,11 +29,9 @@ import (
 	logstore "mastralambda/shared/logstore/local"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
-	"mastralambda/shared/model/offline"
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/sqlite"
-	"mastralambda/shared/vectorstore/embedded"
 )
 
 // Options are what distinguishes one local process from another.
@@ -42,8 +40,8 @@ type Options struct {
 	Getenv    func(string) string
 	Out       io.Writer       // the lines that say where it listens
 	Models    mastra.Models   // nil: those of the environment
-	Embedder  mastra.Embedder // nil: the offline one
-	Vectors   string          // the name of the vector store; "embedded" where empty
+	Embedder  mastra.Embedder // nil: that of the environment
+	Vectors   string          // the name of a vector store that VECTOR_URL does not name; its type where empty
 	AnyOrigin bool            // any web page may call: for the twin only
 }
 
@@ -62,10 +60,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.Models == nil {
-		if o.Models, err = model.FromEnv(o.Getenv); err != nil {
-			return err
-		}
+	if err := o.readModels(); err != nil {
+		return err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.address())
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -86,6 +82,17 @@ func Run(ctx context.Context, o Options) (err error) {
 	return p.serve(ctx, listener)
 }
 
+// readModels makes the models of the environment where no others are given.
+func (o *Options) readModels() (err error) {
+	if o.Models == nil {
+		o.Models, err = model.FromEnv(o.Getenv)
+	}
+	if o.Embedder == nil && err == nil {
+		o.Embedder, err = model.EmbedderFromEnv(o.Getenv)
+	}
+	return err
+}
+
 // Process is an application on open embedded backends.
 type Process struct {
 	Mastra     *mastra.Mastra
@@ -94,7 +101,7 @@ type Process struct {
 	engine     *engine.Engine
 	log        *logstore.Store
 	storage    *sqlite.Store
-	vectors    *embedded.Store
+	vectors    []io.Closer
 }
 
 // Open opens the application without serving it: for tests that call handlers, or the Handler, directly.
@@ -103,10 +110,8 @@ func Open(o Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Models == nil {
-		if o.Models, err = model.FromEnv(o.Getenv); err != nil {
-			return nil, err
-		}
+	if err := o.readModels(); err != nil {
+		return nil, err
 	}
 	return open(c, o)
 }
@@ -127,21 +132,15 @@ func open(c config, o Options) (_ *Process, err error) {
 	if p.storage, err = sqlite.Open(c.sqlitePath); err != nil {
 		return nil, err
 	}
-	if p.vectors, err = embedded.Open(filepath.Join(c.dataDir, "vectors")); err != nil {
+	stores, err := p.openVectors(c, o.Vectors)
+	if err != nil {
 		return nil, err
 	}
 	logger := slog.New(slog.NewMultiHandler(p.log, slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	p.supervisor = runlog.NewSupervisor(logger)
 	p.engine = engine.New(p.supervisor)
-	if o.Vectors == "" {
-		o.Vectors = "embedded"
-	}
-	if o.Embedder == nil {
-		o.Embedder = offline.Embedder{}
-	}
 	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
-		Vectors: []mastra.NamedVectorStore{{Name: o.Vectors, Type: "embedded", Store: p.vectors}},
-		Agents:  agentloop.New(p.supervisor), Engine: p.engine})
+		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine})
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}
@@ -196,8 +195,8 @@ func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 // Close closes in the order of use: the log last, since the others write to it.
 func (p *Process) Close() error {
 	var errs []error
-	if p.vectors != nil {
-		errs = append(errs, p.vectors.Close())
+	for _, v := range p.vectors {
+		errs = append(errs, v.Close())
 	}
 	if p.storage != nil {
 		errs = append(errs, p.storage.Close())

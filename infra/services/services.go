@@ -3,12 +3,16 @@ package services
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 )
 
 // DynamoDB is the endpoint of a DynamoDB for tests. Without one the test is skipped; it fails where
 // REQUIRE_SERVICES is set, as make test does: there nothing is left out silently.
 func DynamoDB(t testing.TB) string { return endpoint(t, "AWS_ENDPOINT_URL_DYNAMODB") }
+
+// Postgres is the URL of a database with pgvector, of a user who may make others.
+func Postgres(t testing.TB) string { return endpoint(t, "TEST_POSTGRES_URL") }
 
 func endpoint(t testing.TB, variable string) string {
 	t.Helper()
@@ -21,4 +25,29 @@ func endpoint(t testing.TB, variable string) string {
 		t.Skipf("%s is not set: `eval \"$(infra/services/services.sh start)\"` makes this test run, and `make test` does it by itself", variable)
 	}
 	return url
+}
+
+// SAM is the Python that has the SAM CLI; where it is not installed, as endpoint.
+func SAM(t testing.TB) string {
+	t.Helper()
+	const python = ".tools/sam/bin/python"
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	file := filepath.Join(dir, python)
+	if _, err := os.Stat(filepath.Join(filepath.Dir(file), "sam")); err == nil {
+		return file
+	}
+	const get = "the SAM CLI is not installed: `make sam-validate` installs it, and `make test`"
+	if os.Getenv("REQUIRE_SERVICES") != "" {
+		t.Fatal(get)
+	}
+	t.Skip(get)
+	return ""
 }

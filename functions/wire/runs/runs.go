@@ -4,23 +4,24 @@ package runs
 
 import (
 	"context"
+	"errors"
 
 	"mastralambda/shared/agentloop"
 	"mastralambda/shared/engine"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
-	"mastralambda/shared/model/offline"
 	"mastralambda/shared/runlog"
 )
 
 // Backends is a wire.Runner. An invocation is settled when its runs have ended.
 func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Context) error, error) {
 	models, err := model.FromEnv(getenv)
-	if err != nil {
+	embedder, errEmbedder := model.EmbedderFromEnv(getenv)
+	if err = errors.Join(err, errEmbedder); err != nil {
 		return nil, err
 	}
 	supervisor := runlog.NewSupervisor(b.Logger)
-	b.Models, b.Embed = models, offline.Embedder{}
+	b.Models, b.Embed = models, embedder
 	b.Agents, b.Engine = agentloop.New(supervisor), engine.New(supervisor)
 	return supervisor.Idle, nil
 }

@@ -4,7 +4,6 @@ package openai
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -13,47 +12,51 @@ import (
 	api "github.com/sashabaranov/go-openai"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/model/upstream"
 	"mastralambda/shared/schema"
 )
 
 // Config says where and as whom. An empty BaseURL is OpenAI's; an empty APIKey is for endpoints without one.
 type Config struct {
+	Provider  string // what the endpoint is called; "openai" where empty
 	BaseURL   string
 	APIKey    string
+	Header    http.Header       // added to each request
 	Transport http.RoundTripper // http.DefaultTransport where nil
 }
 
-// Model is one model of an endpoint. It is safe for concurrent use.
-type Model struct {
-	id     string
-	client *api.Client
-}
-
-// maxAnswer is how many bytes of one answer are read: a model's output is input too.
-const maxAnswer = 32 << 20
-
-// New makes the model id of an endpoint. Nothing is sent before the first Stream.
-func New(id string, c Config) *Model {
+func (c Config) client() *api.Client {
 	config := api.DefaultConfig(c.APIKey)
 	if c.BaseURL != "" {
 		config.BaseURL = strings.TrimRight(c.BaseURL, "/")
 	}
-	base := c.Transport
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	config.HTTPClient = &http.Client{Transport: retrying{base}}
+	config.HTTPClient = upstream.Client(c.Transport, c.Header)
 	config.EmptyMessagesLimit = 1 << 20 // comments that keep the connection alive count too
-	return &Model{id: id, client: api.NewClientWithConfig(config)}
+	return api.NewClientWithConfig(config)
 }
+
+func (c Config) provider() string {
+	if c.Provider == "" {
+		return "openai"
+	}
+	return c.Provider
+}
+
+// Model is one model of an endpoint. It is safe for concurrent use.
+type Model struct {
+	id, provider string
+	client       *api.Client
+}
+
+// New makes the model id of an endpoint. Nothing is sent before the first Stream.
+func New(id string, c Config) *Model { return &Model{id, c.provider(), c.client()} }
 
 // Info names the model.
 func (m *Model) Info() mastra.ModelInfo {
-	return mastra.ModelInfo{Provider: "openai", ID: m.id, Version: "v2"}
+	return mastra.ModelInfo{Provider: m.provider, ID: m.id, Version: "v2"}
 }
 
-// Stream asks the model. It is asked again after a 429, a 5xx or a refused connection, up to Settings.MaxRetries times
-// (2 where nil), but never once a part has come.
+// Stream asks the model. It is asked again as upstream.Client does it, but never once a part has come.
 func (m *Model) Stream(ctx context.Context, r *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
 	return func(yield func(mastra.ModelPart, error) bool) {
 		request, err := m.request(r)
@@ -61,34 +64,33 @@ func (m *Model) Stream(ctx context.Context, r *mastra.ModelRequest) iter.Seq2[ma
 			yield(mastra.ModelPart{}, err)
 			return
 		}
-		retries := 2
-		if r.Settings.MaxRetries != nil {
-			retries = *r.Settings.MaxRetries
-		}
-		stream, err := m.client.CreateChatCompletionStream(withRetries(ctx, retries), request)
+		stream, err := m.client.CreateChatCompletionStream(upstream.WithRetries(ctx, r.Settings.MaxRetries), request)
 		if err != nil {
-			yield(mastra.ModelPart{}, m.failure(ctx, err))
+			yield(mastra.ModelPart{}, failure(ctx, m.provider+"/"+m.id, err))
 			return
 		}
 		defer func() { _ = stream.Close() }()
-		a := assembler{yield: func(p mastra.ModelPart) bool { return yield(p, nil) }}
+		a := assembler{parts: upstream.Parts{Yield: func(p mastra.ModelPart) bool { return yield(p, nil) }}, last: -1}
 		for {
 			event, err := stream.Recv()
 			switch {
 			case errors.Is(err, io.EOF) && a.finish != "":
-				a.end()
+				a.parts.Finish(a.finish, a.usage)
 				return
 			case errors.Is(err, io.EOF):
 				err = io.ErrUnexpectedEOF // the connection was cut: an answer says why it ends
 			}
-			if err != nil {
-				yield(mastra.ModelPart{}, m.failure(ctx, err))
-				return
-			}
-			if !a.take(event) {
-				if a.full {
-					yield(mastra.ModelPart{}, m.failure(ctx, errors.New("the answer is too long")))
+			if err == nil && !a.take(event) {
+				if err = a.parts.Err; err == nil {
+					return
 				}
+			}
+			var told *api.APIError
+			if err != nil && !errors.As(err, &told) {
+				err = upstream.Broken(err)
+			}
+			if err != nil {
+				yield(mastra.ModelPart{}, failure(ctx, m.provider+"/"+m.id, err))
 				return
 			}
 		}
@@ -96,35 +98,19 @@ func (m *Model) Stream(ctx context.Context, r *mastra.ModelRequest) iter.Seq2[ma
 }
 
 // failure is what the caller may know of err. The answer's text may hold anything: it goes to the log only.
-func (m *Model) failure(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	message := "The model could not be reached"
+func failure(ctx context.Context, model string, err error) error {
 	var apiErr *api.APIError
 	var requestErr *api.RequestError
 	status := 0
 	switch {
 	case errors.As(err, &apiErr):
-		status = apiErr.HTTPStatusCode
-		message = "The model refused the request"
+		if status = apiErr.HTTPStatusCode; status == 0 { // it came within the stream
+			status = http.StatusInternalServerError
+		}
 	case errors.As(err, &requestErr):
 		status = requestErr.HTTPStatusCode
-		err = fmt.Errorf("status %d: %w", status, requestErr.Err) // without the body
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		message = "The model's answer was cut off"
 	}
-	switch {
-	case status == http.StatusTooManyRequests:
-		message = "The model is rate limited"
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		message = "The model's provider does not accept the credentials of this server"
-	case status == http.StatusNotFound:
-		message = "The model's provider does not know the model"
-	case status >= 500:
-		message = "The model's provider failed"
-	}
-	return &mastra.Error{Code: mastra.CodeUpstream, Message: message, Err: fmt.Errorf("openai/%s: %w", m.id, err)}
+	return upstream.Failure(ctx, model, status, err)
 }
 
 func (m *Model) request(r *mastra.ModelRequest) (api.ChatCompletionRequest, error) {
@@ -151,6 +137,15 @@ func (m *Model) request(r *mastra.ModelRequest) (api.ChatCompletionRequest, erro
 		out.ToolChoice = api.ToolChoice{Type: api.ToolTypeFunction, Function: api.ToolFunction{Name: r.ToolChoice.Tool}}
 	case r.ToolChoice.Mode != "":
 		out.ToolChoice = r.ToolChoice.Mode
+	}
+	if given := r.Options["openai"]; given != nil {
+		var o struct {
+			ReasoningEffort string `json:"reasoningEffort"`
+		}
+		if err := schema.Unmarshal(given, &o); err != nil {
+			return out, mastra.Invalid("providerOptions.openai", "%v", err)
+		}
+		out.ReasoningEffort = o.ReasoningEffort
 	}
 	for _, message := range r.Messages {
 		converted, err := messages(message)
@@ -180,7 +175,8 @@ func messages(m mastra.PromptMessage) ([]api.ChatCompletionMessage, error) {
 			out.ToolCalls = append(out.ToolCalls, api.ToolCall{ID: p.ToolCallID, Type: api.ToolTypeFunction,
 				Function: api.FunctionCall{Name: p.ToolName, Arguments: string(p.Input)}})
 		case mastra.PartToolResult:
-			results = append(results, api.ChatCompletionMessage{Role: api.ChatMessageRoleTool, ToolCallID: p.ToolCallID, Content: resultText(p.Output)})
+			text, _ := upstream.ResultText(p.Output)
+			results = append(results, api.ChatCompletionMessage{Role: api.ChatMessageRoleTool, ToolCallID: p.ToolCallID, Content: text})
 		case mastra.PartImage, mastra.PartFile:
 			part, err := picture(p)
 			if err != nil {
@@ -199,37 +195,10 @@ func messages(m mastra.PromptMessage) ([]api.ChatCompletionMessage, error) {
 	return []api.ChatCompletionMessage{out}, nil
 }
 
-// resultText is a tool's result as text: {type, value} holds it, a bare one is it.
-func resultText(output mastra.JSON) string {
-	var wrapped struct {
-		Type  string      `json:"type"`
-		Value mastra.JSON `json:"value"`
-	}
-	if schema.Unmarshal(output, &wrapped) == nil && wrapped.Type != "" && wrapped.Value != nil {
-		output = wrapped.Value
-	}
-	var text string
-	if schema.Unmarshal(output, &text) == nil {
-		return text
-	}
-	return string(output)
-}
-
 func picture(p mastra.Part) (api.ChatMessagePart, error) {
-	source := p.Image
-	if source == nil {
-		source = p.Data
+	f, err := upstream.Attached(p)
+	if err == nil && !f.Image() {
+		err = mastra.Errorf(mastra.CodeInvalid, "This model takes texts and images only, not %q", f.MediaType)
 	}
-	var url string
-	if schema.Unmarshal(source, &url) != nil || url == "" || p.Type == mastra.PartFile && !strings.HasPrefix(p.MediaType, "image/") {
-		return api.ChatMessagePart{}, mastra.Errorf(mastra.CodeInvalid, "This model takes texts and images only, an image as a URL or in base64")
-	}
-	if !strings.Contains(url, "://") && !strings.HasPrefix(url, "data:") {
-		media := p.MediaType
-		if media == "" {
-			media = "image/png"
-		}
-		url = "data:" + media + ";base64," + url
-	}
-	return api.ChatMessagePart{Type: api.ChatMessagePartTypeImageURL, ImageURL: &api.ChatMessageImageURL{URL: url}}, nil
+	return api.ChatMessagePart{Type: api.ChatMessagePartTypeImageURL, ImageURL: &api.ChatMessageImageURL{URL: f.DataURL()}}, err
 }

@@ -8,52 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/model/modeltest"
 	"mastralambda/shared/schema"
 )
-
-// answer is what a model's parts amount to.
-type answer struct {
-	text, reasoning, calls string
-	finish                 mastra.FinishReason
-	usage                  mastra.Usage
-	model                  string
-}
-
-func ask(t *testing.T, m *Model, r mastra.ModelRequest) (a answer, err error) {
-	t.Helper()
-	open := ""
-	for p, e := range m.Stream(t.Context(), &r) {
-		if e != nil {
-			return a, e
-		}
-		switch p.Type {
-		case mastra.ModelMetadata:
-			a.model = p.ModelID
-		case mastra.ModelTextStart, mastra.ModelReasoningStart:
-			if open != "" {
-				t.Errorf("%s begins inside of %s", p.ID, open)
-			}
-			open = p.ID
-		case mastra.ModelTextEnd, mastra.ModelReasoningEnd:
-			open = ""
-		case mastra.ModelTextDelta:
-			a.text += p.Text
-		case mastra.ModelReasoningDelta:
-			a.reasoning += p.Text
-		case mastra.ModelToolCall:
-			a.calls += p.ToolName + string(p.Input)
-		case mastra.ModelFinish:
-			a.finish, a.usage = p.Finish, p.Usage
-		}
-	}
-	return a, nil
-}
 
 // endpoint serves events in the service's own framing.
 func endpoint(t testing.TB, events []byte) *Model {
@@ -69,34 +31,42 @@ func endpoint(t testing.TB, events []byte) *Model {
 }
 
 func TestRecordings(t *testing.T) {
-	for file, want := range map[string]answer{
-		"testdata/text.chunks.txt":  {text: "Hello you", finish: "stop", model: "tiny-1", usage: mastra.Usage{InputTokens: 7, OutputTokens: 2, TotalTokens: 9, CachedInputTokens: 3}},
-		"testdata/tools.chunks.txt": {reasoning: "two calls", calls: `add{"a":1}now{}`, finish: "tool-calls", model: "tiny-1", usage: mastra.Usage{InputTokens: 1, OutputTokens: 2, TotalTokens: 3}},
+	for file, want := range map[string]modeltest.Answer{
+		"testdata/text.chunks.txt":  {Text: "Hello you", Finish: "stop", Model: "tiny-1", Usage: mastra.Usage{InputTokens: 7, OutputTokens: 2, TotalTokens: 9, CachedInputTokens: 3}},
+		"testdata/tools.chunks.txt": {Reasoning: "two calls", Calls: `add{"a":1}now{}`, Finish: "tool-calls", Model: "tiny-1", Usage: mastra.Usage{InputTokens: 1, OutputTokens: 2, TotalTokens: 3}},
 	} {
 		events, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := ask(t, endpoint(t, events), mastra.ModelRequest{}); err != nil || got != want {
+		if got, err := modeltest.Ask(t, endpoint(t, events), mastra.ModelRequest{}); err != nil || got != want {
 			t.Errorf("%s: %+v, %v\nwant %+v", file, got, err, want)
 		}
 	}
 }
 
-// Answers of real services, where the brief lies beside the project; what testdata holds is always tested.
 func TestRealRecordings(t *testing.T) {
-	files, _ := filepath.Glob("../../../../shared/provider-recordings/openai-chat/*.chunks.txt")
-	for _, file := range files {
-		events, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	want := map[string]modeltest.Answer{
+		"deepseek-tool-call": {Calls: `weather{"location": "San Francisco"}`, Finish: "tool-calls", Model: "deepseek-reasoner", Reasoning: "The user is asking",
+			Usage: mastra.Usage{InputTokens: 339, OutputTokens: 83, TotalTokens: 422, ReasoningTokens: 39, CachedInputTokens: 320}},
+		"mistral-text": {Text: "Hello, world!", Finish: "stop", Model: "mistral-small-latest", Usage: mastra.Usage{InputTokens: 13, OutputTokens: 8, TotalTokens: 21}},
+		"openai-text":  {Text: "**Holiday Name:", Finish: "stop", Model: "gpt-4.1-nano-2025-04-14", Usage: mastra.Usage{InputTokens: 16, OutputTokens: 300, TotalTokens: 316}},
+		"xai-tool-call": {Calls: `weather{"location":"San Francisco"}`, Finish: "tool-calls", Model: "grok-3-mini", Reasoning: "First",
+			Usage: mastra.Usage{InputTokens: 291, OutputTokens: 222, TotalTokens: 513, ReasoningTokens: 196, CachedInputTokens: 290}},
+	}
+	for name, events := range modeltest.Recordings(t, "openai-chat") {
+		got, err := modeltest.Ask(t, endpoint(t, events), mastra.ModelRequest{})
+		w, known := want[name]
+		if !known {
+			t.Errorf("%s: say here what it holds: %+v", name, got)
+			continue
 		}
-		got, err := ask(t, endpoint(t, events), mastra.ModelRequest{})
-		if err != nil || got.finish == "" || got.text+got.calls == "" || got.usage.TotalTokens == 0 {
-			t.Errorf("%s: %+v, %v", file, got, err)
+		if !strings.HasPrefix(got.Text, w.Text) || !strings.HasPrefix(got.Reasoning, w.Reasoning) || (w.Text == "") != (got.Text == "") {
+			t.Errorf("%s: text %q, reasoning %q", name, got.Text, got.Reasoning)
 		}
-		if strings.Contains(file, "tool-call") != (got.finish == mastra.FinishToolCalls) || strings.Contains(file, "tool-call") && !strings.Contains(got.calls, "{") {
-			t.Errorf("%s: %s, calls %s", file, got.finish, got.calls)
+		got.Text, got.Reasoning = w.Text, w.Reasoning
+		if err != nil || got != w {
+			t.Errorf("%s: %+v, %v\nwant %+v", name, got, err, w)
 		}
 	}
 }
@@ -129,7 +99,7 @@ func TestRequest(t *testing.T) {
 	type in struct {
 		A int `json:"a"`
 	}
-	_, err := ask(t, New("m", Config{BaseURL: s.URL + "/", APIKey: "sk-secret"}), mastra.ModelRequest{
+	_, err := modeltest.Ask(t, New("m", Config{BaseURL: s.URL + "/", APIKey: "sk-secret"}), mastra.ModelRequest{
 		Settings: mastra.ModelSettings{Temperature: &warm},
 		Tools:    []*mastra.Tool{mastra.NewTool[in, in]("add", "adds", nil)},
 		Messages: []mastra.PromptMessage{
@@ -165,9 +135,10 @@ func TestFailures(t *testing.T) {
 		{name: "no retries", statuses: []int{500}, retries: &none, attempts: 1, want: "The model's provider failed"},
 		{name: "a wrong key", statuses: []int{401}, body: `{"error":{"message":"bad key ` + secret + `"}}`, attempts: 1, want: "The model's provider does not accept the credentials of this server"},
 		{name: "a wrong request", statuses: []int{400}, body: `{"error":{"message":"context length"}}`, attempts: 1, want: "The model refused the request"},
+		{name: "overloaded", statuses: []int{503, 200}, attempts: 2},
 		{name: "cut off", statuses: []int{200}, body: "data: {\"choices\":[{\"delta\":{\"content\":\"hal\"}}]}\n\n", attempts: 1, want: "The model's answer was cut off"},
-		{name: "an error inside of the stream", statuses: []int{200}, body: "data: {\"error\":{\"message\":\"overloaded\"}}\n\n", attempts: 1, want: "The model"},
-		{name: "no JSON", statuses: []int{200}, body: "data: hello\n\n", attempts: 1, want: "The model"},
+		{name: "an error inside of the stream", statuses: []int{200}, body: "data: {\"error\":{\"message\":\"overloaded\"}}\n\n", attempts: 1, want: "The model's provider failed"},
+		{name: "no JSON", statuses: []int{200}, body: "data: hello\n\n", attempts: 1, want: "The model's answer makes no sense"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var attempts atomic.Int32
@@ -181,7 +152,7 @@ func TestFailures(t *testing.T) {
 				io.WriteString(w, c.body)
 			}))
 			defer s.Close()
-			_, err := ask(t, New("m", Config{BaseURL: s.URL, APIKey: secret}), mastra.ModelRequest{Settings: mastra.ModelSettings{MaxRetries: c.retries}})
+			_, err := modeltest.Ask(t, New("m", Config{BaseURL: s.URL, APIKey: secret}), mastra.ModelRequest{Settings: mastra.ModelSettings{MaxRetries: c.retries}})
 			if attempts.Load() != c.attempts {
 				t.Errorf("%d attempts", attempts.Load())
 			}
@@ -189,12 +160,12 @@ func TestFailures(t *testing.T) {
 			if c.want == "" && err != nil || c.want != "" && (!errors.As(err, &e) || e.Code != mastra.CodeUpstream || !strings.HasPrefix(e.Message, c.want)) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
-			if e != nil && strings.Contains(e.Message, secret) {
+			if e != nil && strings.Contains(e.Error(), secret) {
 				t.Error("the key is in the message")
 			}
 		})
 	}
-	_, err := ask(t, New("m", Config{BaseURL: "http://127.0.0.1:1"}), mastra.ModelRequest{Settings: mastra.ModelSettings{MaxRetries: &none}})
+	_, err := modeltest.Ask(t, New("m", Config{BaseURL: "http://127.0.0.1:1"}), mastra.ModelRequest{Settings: mastra.ModelSettings{MaxRetries: &none}})
 	if mastra.CodeOf(err) != mastra.CodeUpstream {
 		t.Errorf("refused: %v", err)
 	}
@@ -209,7 +180,7 @@ func FuzzStream(f *testing.F) {
 		f.Add(events)
 	}
 	f.Fuzz(func(t *testing.T, events []byte) {
-		_, err := ask(t, endpoint(t, events), mastra.ModelRequest{})
+		_, err := modeltest.Ask(t, endpoint(t, events), mastra.ModelRequest{})
 		if err != nil && mastra.CodeOf(err) != mastra.CodeUpstream {
 			t.Errorf("%v", err)
 		}

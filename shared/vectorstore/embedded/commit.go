@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	"mastralambda/shared/mastra"
+	"mastralambda/shared/vectorstore"
 )
 
 const (
@@ -103,7 +103,7 @@ func (st *state) accepts(c *change) error {
 	}
 	for _, e := range c.entries {
 		if _, ok := st.byID[e.id]; e.kind == kindDelete && !ok {
-			return mastra.Errorf(mastra.CodeNotFound, "Vector with id %s not found", e.id)
+			return vectorstore.Missing(e.id)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/vectorstore"
 )
 
 // An index is one file that grows at its end: a header and then records. A record is what one commit wrote, all of it or
@@ -79,7 +80,7 @@ func decodeHeader(b []byte) (h header, err error) {
 		return h, fmt.Errorf("%w: its header does not add up", errCorrupt)
 	}
 	h = header{dim: int(endian.Uint32(b[12:])), metric: metrics[metric], seed: endian.Uint64(b[24:]), created: int64(endian.Uint64(b[32:]))}
-	if h.dim < 1 || h.dim > MaxDimension {
+	if h.dim < 1 || h.dim > vectorstore.MaxDimension {
 		return h, fmt.Errorf("%w: dimension %d", errCorrupt, h.dim)
 	}
 	return h, nil

@@ -8,29 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/vectorstore"
 	"mastralambda/shared/vectorstore/filter"
 )
-
-// Limits of what a store takes.
-const (
-	MaxDimension = 16_000
-	MaxID        = 1024      // bytes of an id
-	MaxBatch     = 256 << 20 // bytes of one upsert
-	maxLength    = 1e18      // of a vector: squares of it still fit a float32
-)
-
-var indexName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 
 // Store is a mastra.VectorStore under one directory. A caller sees the indexes of its tenant only. Several processes
 // may use one directory: what one has committed the others see.
@@ -111,8 +100,8 @@ const prefix, suffix = "index-", ".vec"
 
 // path is the file of an index. Upper case is written so that no file system can mistake it for lower case.
 func (s *Store) path(ctx context.Context, name string) (string, error) {
-	if !indexName.MatchString(name) {
-		return "", mastra.Errorf(mastra.CodeInvalid, "Invalid index name: %s. Must start with a letter or underscore, contain only letters, numbers, or underscores, and be at most 63 characters long.", name)
+	if err := vectorstore.CheckName(name); err != nil {
+		return "", err
 	}
 	var b strings.Builder
 	for _, c := range name {
@@ -127,18 +116,12 @@ func (s *Store) path(ctx context.Context, name string) (string, error) {
 
 // CreateIndex makes an index. Its metric is cosine where it names none.
 func (s *Store) CreateIndex(ctx context.Context, i mastra.VectorIndex) error {
+	if err := vectorstore.CheckIndex(&i); err != nil {
+		return err
+	}
 	path, err := s.path(ctx, i.Name)
 	if err != nil {
 		return err
-	}
-	if i.Metric == "" {
-		i.Metric = mastra.Cosine
-	}
-	switch {
-	case i.Dimension < 1 || i.Dimension > MaxDimension:
-		return mastra.Errorf(mastra.CodeInvalid, "Dimension must be between 1 and %d", MaxDimension)
-	case !slices.Contains(metrics, i.Metric):
-		return mastra.Errorf(mastra.CodeInvalid, "Unknown metric %q", i.Metric)
 	}
 	return s.locked(func() error {
 		f, err := os.Open(path)
@@ -161,7 +144,7 @@ func (s *Store) CreateIndex(ctx context.Context, i mastra.VectorIndex) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		if h.dim != i.Dimension || h.metric != i.Metric {
-			return mastra.Errorf(mastra.CodeConflict, "Index %q already exists with %d dimensions and metric %s, but %d dimensions and metric %s were asked for", i.Name, h.dim, h.metric, i.Dimension, i.Metric)
+			return vectorstore.Conflict(i.Name, &mastra.VectorIndex{Dimension: h.dim, Metric: h.metric}, &i)
 		}
 		return nil
 	})
@@ -255,7 +238,7 @@ func (s *Store) with(ctx context.Context, name string, use func(ix *index) error
 			break
 		}
 	}
-	return mastra.Errorf(mastra.CodeNotFound, "Index %q not found", name)
+	return vectorstore.NotFound(name)
 }
 
 // DescribeIndex is what an index holds.
@@ -266,10 +249,16 @@ func (s *Store) DescribeIndex(ctx context.Context, name string) (d *mastra.Vecto
 		if ix.st == nil {
 			return errGone
 		}
-		d = &mastra.VectorIndex{Name: name, Dimension: ix.st.dim, Metric: ix.st.metric, Count: ix.st.live}
+		d = &mastra.VectorIndex{Name: name, Dimension: ix.st.dim, Metric: ix.st.metric, Count: ix.st.live, Type: mastra.Flat, Indexed: true}
 		return nil
 	})
 	return d, err
+}
+
+// BuildIndex has nothing to build.
+func (s *Store) BuildIndex(ctx context.Context, name string) error {
+	_, err := s.DescribeIndex(ctx, name)
+	return err
 }
 
 // DeleteIndex deletes an index with all that it holds.
@@ -285,7 +274,7 @@ func (s *Store) DeleteIndex(ctx context.Context, name string) error {
 		return syncDir(path)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return mastra.Errorf(mastra.CodeNotFound, "Index %q not found", name)
+		return vectorstore.NotFound(name)
 	}
 	s.mu.Lock()
 	ix := s.indexes[path]
@@ -315,55 +304,24 @@ func (s *Store) Upsert(ctx context.Context, name string, vectors []mastra.Vector
 			if i%64 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			v := &vectors[i]
-			e := entry{kind: kindPut, id: v.ID, values: v.Values}
-			norm, err := st.check(name, v)
+			v := vectors[i]
+			norm, err := vectorstore.CheckVector(name, st.dim, &v)
 			if err != nil {
 				return err
 			}
-			if v.Metadata != nil {
-				meta := slices.Clone(v.Metadata)
-				if err := meta.Compact(); err != nil || meta.Kind() != '{' {
-					return mastra.Errorf(mastra.CodeInvalid, "The metadata of vector %q is no object", v.ID)
-				}
-				e.meta = meta
-			}
+			e := entry{kind: kindPut, id: v.ID, values: v.Values, meta: v.Metadata}
 			if st.coded() {
 				e.code = make([]uint64, planes*st.words())
 				e.est = st.coder.encode(v.Values, st.scale(norm), e.code, room)
 				e.est.length = float32(norm)
 			}
 			c.entries[i] = e
-			if c.bytes += len(e.id) + len(e.meta) + st.codeSize() + 4*st.dim; c.bytes > MaxBatch {
-				return mastra.Errorf(mastra.CodeTooLarge, "One upsert takes at most %d MiB", MaxBatch>>20)
+			if c.bytes += len(e.id) + len(e.meta) + st.codeSize() + 4*st.dim; c.bytes > vectorstore.MaxBatch {
+				return mastra.Errorf(mastra.CodeTooLarge, "One upsert takes at most %d MiB", vectorstore.MaxBatch>>20)
 			}
 		}
 		return ix.commit(s, c)
 	})
-}
-
-// check returns the length of a vector that may be put.
-func (st *state) check(index string, v *mastra.Vector) (norm float64, err error) {
-	if v.ID == "" || len(v.ID) > MaxID {
-		return 0, mastra.Errorf(mastra.CodeInvalid, "The id of a vector must have between 1 and %d bytes", MaxID)
-	}
-	return st.fits(index, v.Values)
-}
-
-// fits returns the length of a vector that fits the index.
-func (st *state) fits(index string, values []float32) (float64, error) {
-	if len(values) != st.dim {
-		return 0, mastra.Errorf(mastra.CodeInvalid, "Vector dimension mismatch: Index %q expects %d dimensions but got %d dimensions. Either use a matching embedding model or delete and recreate the index with the new dimension.", index, st.dim, len(values))
-	}
-	var sum float64
-	for _, x := range values {
-		sum += float64(x) * float64(x)
-	}
-	norm := math.Sqrt(sum)
-	if !(norm <= maxLength) {
-		return 0, mastra.Errorf(mastra.CodeInvalid, "A vector must consist of finite numbers, and not be longer than %g", maxLength)
-	}
-	return norm, nil
 }
 
 // Delete removes vectors, all of them or, where one is not there, none.
@@ -402,7 +360,7 @@ func (s *Store) Query(ctx context.Context, name string, q mastra.VectorQuery) (m
 		}
 		sc := s.scratch.Get().(*scratch)
 		defer s.scratch.Put(sc)
-		norm, err := ix.st.fits(name, q.Vector)
+		norm, err := vectorstore.CheckValues(name, ix.st.dim, q.Vector)
 		if err == nil {
 			matches, err = ix.st.query(ctx, &q, norm, f, sc)
 		}

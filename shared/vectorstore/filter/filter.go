@@ -4,13 +4,14 @@ package filter
 
 import (
 	"maps"
+	"math"
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/schema"
 )
 
 // Op is what an Expr does.
@@ -31,9 +32,9 @@ const (
 	All       Op = "$all"       // Value is []any
 	Exists    Op = "$exists"    // Value is bool
 	ElemMatch Op = "$elemMatch" // one of Args, whose paths begin at the element
-	Size      Op = "$size"      // Value is a float64 that is a count
-	Contains  Op = "$contains"
-	Regex     Op = "$regex" // Value is the pattern in RE2's syntax, its options in front: "(?i)^a"
+	Size      Op = "$size"      // Value is an int
+	Contains  Op = "$contains"  // ignores the case of ASCII letters
+	Regex     Op = "$regex"     // Value is the pattern in RE2's syntax, its options in front: "(?i)^a"
 )
 
 // Limits of what Parse takes.
@@ -53,11 +54,14 @@ const (
 type Expr struct {
 	Op    Op
 	Path  []string // of a comparison: the keys that lead to its field; empty for the element of an $elemMatch
-	Value any      // its operand: string, float64, bool, nil, []any or map[string]any
+	Value any      // its operand: string, Number, bool, nil, []any or map[string]any
 	Args  []*Expr
 
 	list    operands
+	number  decimal // of a Value that is, or reads as, a number
+	numeric bool
 	pattern *regexp.Regexp
+	posix   string
 }
 
 // Parse reads a filter. It returns nil for one that matches all: nil, null or {}.
@@ -69,9 +73,12 @@ func Parse(data mastra.JSON) (*Expr, error) {
 	if len(data) == 0 {
 		return nil, nil
 	}
-	var v any
-	if err := schema.Unmarshal(data, &v); err != nil {
+	v, err := decode(data)
+	if err != nil {
 		return nil, invalid("The filter is not valid JSON")
+	}
+	if err := check(v); err != nil {
+		return nil, err
 	}
 	if v == nil {
 		return nil, nil
@@ -221,10 +228,16 @@ func (p *parser) operator(key string, m map[string]any, path []string, element b
 
 func (p *parser) compare(op Op, v any, path []string) (*Expr, error) {
 	e := &Expr{Op: op, Path: path, Value: v}
+	switch v := v.(type) {
+	case Number:
+		e.number, e.numeric = newDecimal([]byte(v))
+	case string:
+		e.number, e.numeric = readNumber([]byte(v))
+	}
 	switch op {
 	case Gt, Gte, Lt, Lte:
 		switch v.(type) {
-		case string, float64:
+		case string, Number:
 		default:
 			return nil, invalid("%s needs a number or a text", op)
 		}
@@ -249,9 +262,12 @@ func (p *parser) compare(op Op, v any, path []string) (*Expr, error) {
 			return nil, invalid("$exists needs true or false")
 		}
 	case Size:
-		if n, ok := v.(float64); !ok || n < 0 || n != float64(int(n)) {
+		text, _ := v.(Number)
+		n, err := strconv.Atoi(string(text))
+		if err != nil || n < 0 || n > math.MaxInt32 {
 			return nil, invalid("$size needs a count")
 		}
+		e.Value = n
 	}
 	return e, nil
 }
@@ -285,5 +301,9 @@ func regex(v, options any, path []string) (*Expr, error) {
 	if err != nil {
 		return nil, invalid("Invalid $regex: %v", err)
 	}
-	return &Expr{Op: Regex, Path: path, Value: text, pattern: compiled}, nil
+	posix, ok := advanced(tree)
+	if !ok {
+		return nil, invalid("The $regex is too large")
+	}
+	return &Expr{Op: Regex, Path: path, Value: text, pattern: compiled, posix: posix}, nil
 }

@@ -31,7 +31,7 @@ func TestMatch(t *testing.T) {
 		`{"tags":{"$size":3}}`: true, `{"empty":{"$size":0}}`: true, `{"t":{"$size":0}}`: false, `{"gone":{"$size":0}}`: false,
 		`{"lines":{"$elemMatch":{"sku":"q","qty":{"$gt":5}}}}`: true, `{"lines":{"$elemMatch":{"sku":"p","qty":{"$gt":5}}}}`: false, `{"tags":{"$elemMatch":{"$gt":5,"$lt":8}}}`: true,
 		`{"lines":{"$elemMatch":{"$or":[{"sku":"z"},{"qty":9}]}}}`: true,
-		`{"s":{"$contains":"KÖLN"}}`:                               true, `{"s":{"$contains":"bonn"}}`: false, `{"tags":{"$contains":["q",7]}}`: true, `{"tags":{"$contains":"X"}}`: true, `{"tags":{"$contains":7}}`: true, `{"n":{"$contains":3}}`: true,
+		`{"s":{"$contains":"KöLN"}}`:                               true, `{"s":{"$contains":"bonn"}}`: false, `{"tags":{"$contains":["q",7]}}`: true, `{"tags":{"$contains":"X"}}`: true, `{"tags":{"$contains":7}}`: true, `{"n":{"$contains":3}}`: true,
 		`{"s":{"$regex":"^gr.*n\"$","$options":"i"}}`: true, `{"s":{"$regex":"^gr"}}`: false, `{"n":{"$regex":"3"}}`: false,
 		`{"$or":[{"t":"b"},{"n":3}]}`: true, `{"$or":[{"t":"a","n":9},{"n":8}]}`: false, `{"$or":[]}`: false, `{"$and":[]}`: true, `{"$nor":[]}`: true,
 		`{"$nor":[{"t":"b"},{"n":4}]}`: true, `{"$nor":[{"t":"a"}]}`: false, `{"$and":[{"t":"a"},{"$not":{"n":4}}]}`: true, `{"$and":{"t":"a"}}`: true,

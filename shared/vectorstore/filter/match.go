@@ -2,13 +2,9 @@ package filter
 
 import (
 	"bytes"
-	"cmp"
-	"reflect"
-	"strconv"
 	"strings"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/schema"
 )
 
 type truth int8
@@ -76,7 +72,7 @@ func (e *Expr) compare(v []byte) truth {
 		for range elements(v) {
 			n++
 		}
-		return is(!missing && v[0] == '[' && float64(n) == e.Value)
+		return is(!missing && v[0] == '[' && n == e.Value)
 	case In:
 		if len(e.Value.([]any)) == 0 {
 			return no
@@ -99,9 +95,9 @@ func (e *Expr) compare(v []byte) truth {
 	}
 	switch e.Op {
 	case Eq:
-		return is(equal(v, e.Value))
+		return is(e.equal(v))
 	case Ne:
-		return is(!equal(v, e.Value))
+		return is(!e.equal(v))
 	case In:
 		return is(e.list.any(v))
 	case Nin:
@@ -111,7 +107,7 @@ func (e *Expr) compare(v []byte) truth {
 	case Regex:
 		return is(v[0] == '"' && e.pattern.Match(text(v)))
 	}
-	c, ok := order(v, e.Value)
+	c, ok := e.order(v)
 	switch e.Op {
 	case Gt:
 		return is(ok && c > 0)
@@ -125,15 +121,16 @@ func (e *Expr) compare(v []byte) truth {
 	return no
 }
 
-// contains: a text holds a text, whatever its case; a list holds a value, a text that holds it, or one of a list.
+// contains: a text holds a text, whatever the case of its ASCII letters; a list holds a value, a text that holds it, or one
+// of a list.
 func (e *Expr) contains(v []byte) bool {
-	if e.list.n > 0 {
+	if _, ok := e.Value.([]any); ok {
 		return v[0] == '[' && e.list.any(v)
 	}
 	part, ok := e.Value.(string)
 	holds := func(v []byte) bool {
 		if ok && len(v) > 0 && v[0] == '"' {
-			return strings.Contains(strings.ToLower(string(text(v))), strings.ToLower(part))
+			return strings.Contains(lower(string(text(v))), lower(part))
 		}
 		return equal(v, e.Value)
 	}
@@ -148,6 +145,24 @@ func (e *Expr) contains(v []byte) bool {
 	return false
 }
 
+// lower folds ASCII letters, as Postgres does under the collation "C": full folding would differ from version to version.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func (e *Expr) equal(v []byte) bool {
+	if _, ok := e.Value.(Number); ok {
+		n, ok := number(v)
+		return ok && n.cmp(e.number) == 0
+	}
+	return equal(v, e.Value)
+}
+
 func equal(v []byte, want any) bool {
 	if len(v) == 0 {
 		return false
@@ -159,111 +174,111 @@ func equal(v []byte, want any) bool {
 		return want && v[0] == 't' || !want && v[0] == 'f'
 	case string:
 		return v[0] == '"' && string(text(v)) == want
-	case float64:
+	case Number:
 		n, ok := number(v)
-		return ok && n == want
+		if !ok {
+			return false
+		}
+		m, ok := newDecimal([]byte(want))
+		return ok && n.cmp(m) == 0
 	}
 	if v[0] != '[' && v[0] != '{' {
 		return false
 	}
-	var have any
-	return schema.Unmarshal(v, &have) == nil && reflect.DeepEqual(have, want)
+	have, err := decode(v)
+	return err == nil && same(have, want)
 }
 
 // order compares numbers, texts, and texts that read as numbers with numbers.
-func order(v []byte, want any) (int, bool) {
-	if len(v) == 0 || v[0] != '"' && v[0] != '-' && (v[0] < '0' || v[0] > '9') {
-		return 0, false
-	}
-	a, numeric := number(v)
-	b, wantNumeric := want.(float64)
-	s, isText := want.(string)
-	if v[0] == '"' {
-		a, numeric = parse(text(v))
-	}
-	if isText {
-		b, wantNumeric = parse([]byte(s))
-	}
-	switch {
-	case numeric && wantNumeric:
-		return cmp.Compare(a, b), true
-	case isText && v[0] == '"':
-		return bytes.Compare(text(v), []byte(s)), true
-	}
-	return 0, false
-}
-
-func number(v []byte) (float64, bool) {
-	if len(v) == 0 || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
-		return 0, false
-	}
-	return parse(v)
-}
-
-// parse reads a decimal number: no "NaN", "Infinity" or "0x1p4", which strconv would take.
-func parse(b []byte) (float64, bool) {
-	if len(b) == 0 || len(b) > 64 {
-		return 0, false
-	}
-	for _, c := range b {
-		if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
+func (e *Expr) order(v []byte) (int, bool) {
+	if v[0] != '"' {
+		n, ok := number(v)
+		if !ok || !e.numeric {
 			return 0, false
 		}
+		return n.cmp(e.number), true
 	}
-	n, err := strconv.ParseFloat(string(b), 64)
-	return n, err == nil
+	t := text(v)
+	if e.numeric {
+		if n, ok := readNumber(t); ok {
+			return n.cmp(e.number), true
+		}
+	}
+	s, ok := e.Value.(string)
+	if !ok {
+		return 0, false
+	}
+	return bytes.Compare(t, []byte(s)), true
+}
+
+// number is the number that v encodes.
+func number(v []byte) (decimal, bool) {
+	if len(v) == 0 || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
+		return decimal{}, false
+	}
+	return newDecimal(v)
 }
 
 // operands are the items of a list, found without walking it.
 type operands struct {
-	n       int
 	texts   map[string]int
-	numbers map[float64]int
-	others  map[int]any
+	numbers map[float64][]int
+	others  []int
+	items   []any
 }
 
 func newOperands(list []any) operands {
-	o := operands{n: len(list), texts: map[string]int{}, numbers: map[float64]int{}, others: map[int]any{}}
+	o := operands{items: list, texts: map[string]int{}, numbers: map[float64][]int{}}
 	for i, v := range list {
 		switch v := v.(type) {
 		case string:
 			o.texts[v] = i
-		case float64:
-			o.numbers[v] = i
+		case Number:
+			if n, ok := newDecimal([]byte(v)); ok {
+				o.numbers[n.approximately] = append(o.numbers[n.approximately], i)
+			}
 		default:
-			o.others[i] = v
+			o.others = append(o.others, i)
 		}
 	}
 	return o
 }
 
-func (o *operands) index(v []byte) (int, bool) {
+// index calls found with the places of the items that v equals.
+func (o *operands) index(v []byte, found func(int)) {
 	if len(v) == 0 {
-		return 0, false
+		return
 	}
 	if v[0] == '"' {
-		i, ok := o.texts[string(text(v))]
-		return i, ok
+		if i, ok := o.texts[string(text(v))]; ok {
+			found(i)
+		}
+		return
 	}
 	if n, ok := number(v); ok {
-		i, ok := o.numbers[n]
-		return i, ok
+		for _, i := range o.numbers[n.approximately] {
+			if equal(v, o.items[i]) {
+				found(i)
+			}
+		}
+		return
 	}
-	for i, want := range o.others {
-		if equal(v, want) {
-			return i, true
+	for _, i := range o.others {
+		if equal(v, o.items[i]) {
+			found(i)
 		}
 	}
-	return 0, false
 }
 
 // any: v is one of them, or a list that holds one.
 func (o *operands) any(v []byte) bool {
-	if _, ok := o.index(v); ok {
+	held := false
+	found := func(int) { held = true }
+	if o.index(v, found); held {
 		return true
 	}
 	for item := range elements(v) {
-		if _, ok := o.index(item); ok {
+		if o.index(item, found); held {
 			return true
 		}
 	}
@@ -272,20 +287,23 @@ func (o *operands) any(v []byte) bool {
 
 // all: v is a list that holds each of them.
 func (o *operands) all(v []byte) bool {
-	left := map[int]bool{}
-	for _, i := range o.texts {
-		left[i] = true
+	if len(v) == 0 || v[0] != '[' {
+		return false
 	}
-	for _, i := range o.numbers {
-		left[i] = true
-	}
-	for i := range o.others {
-		left[i] = true
-	}
+	held := make([]bool, len(o.items))
 	for item := range elements(v) {
-		if i, ok := o.index(item); ok {
-			delete(left, i)
+		o.index(item, func(i int) { held[i] = true })
+	}
+	for i, item := range o.items {
+		if text, ok := item.(string); ok {
+			i = o.texts[text] // of equal ones the last is found
+		}
+		if !held[i] {
+			return false
 		}
 	}
-	return len(left) == 0
+	return true
 }
+
+// Numeric says whether the Value is a number, or a text that reads as one.
+func (e *Expr) Numeric() bool { return e.numeric }

@@ -1,0 +1,37 @@
+// Package apitest is one suite of requests for whatever serves the API: the local process, the functions behind an API Gateway
+// front, sam local.
+package apitest
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Call makes a request: the path begins with "/api" or is one of those outside of it.
+type Call func(t testing.TB, method, path, body string) (status int, answer string)
+
+// Case is one request. Its path is below /api.
+type Case struct {
+	Name, Method, Path, Body string
+	Status                   int
+	Want                     string // a regular expression
+}
+
+// Skip names what a backend does not serve; nil is nothing.
+type Skip func(c Case) bool
+
+func check(t *testing.T, call Call, skip Skip, cases []Case) {
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			if skip != nil && skip(c) {
+				t.Skip("not served here")
+			}
+			path := strings.NewReplacer(`{`, "%7B", `}`, "%7D", `"`, "%22").Replace("/api" + c.Path)
+			status, body := call(t, c.Method, path, c.Body)
+			if status != c.Status || !regexp.MustCompile(`(?s)`+c.Want).MatchString(body) {
+				t.Errorf("%d %.1500s\nwant %d %s", status, body, c.Status, c.Want)
+			}
+		})
+	}
+}

@@ -1,0 +1,165 @@
+package pgvector
+
+import (
+	"fmt"
+	"strings"
+
+	"mastralambda/shared/vectorstore/filter"
+)
+
+// where compiles filters to SQL. Whatever a caller sent is a parameter; keys of metadata are as well.
+//
+// Unknown is NULL here, as it is unknown in filter.Match: a filter is true of the same entries in both.
+type where struct {
+	args []any
+	err  error
+	rows int // of jsonb_array_elements, to name them
+}
+
+// arg is the placeholder of a further parameter.
+func (w *where) arg(v any, as string) string {
+	w.args = append(w.args, v)
+	return fmt.Sprintf("$%d::%s", len(w.args), as)
+}
+
+// json is the placeholder of a value of an expression.
+func (w *where) json(v any) string {
+	data, err := filter.Encode(v)
+	if err != nil {
+		w.err = err
+	}
+	return w.arg(string(data), "text::jsonb")
+}
+
+func (w *where) list(items []any) string {
+	texts := make([]string, len(items))
+	for i, item := range items {
+		data, err := filter.Encode(item)
+		if err != nil {
+			w.err = err
+		}
+		texts[i] = string(data)
+	}
+	return w.arg(texts, "text[]::jsonb[]")
+}
+
+// condition is e as a boolean of SQL over doc, an expression of type jsonb.
+func (w *where) condition(e *filter.Expr, doc string) string {
+	switch e.Op {
+	case filter.And, filter.Or:
+		if len(e.Args) == 0 {
+			return map[filter.Op]string{filter.And: "TRUE", filter.Or: "FALSE"}[e.Op]
+		}
+		parts := make([]string, len(e.Args))
+		for i, a := range e.Args {
+			parts[i] = w.condition(a, doc)
+		}
+		return "(" + strings.Join(parts, map[filter.Op]string{filter.And: " AND ", filter.Or: " OR "}[e.Op]) + ")"
+	case filter.Not:
+		return "(NOT " + w.condition(e.Args[0], doc) + ")"
+	}
+	for _, key := range e.Path {
+		doc = "(" + doc + " -> " + w.arg(key, "text") + ")"
+	}
+	return "(" + w.compare(e, doc) + ")"
+}
+
+// compare is a comparison of v, which is NULL or 'null' where the field is missing.
+func (w *where) compare(e *filter.Expr, v string) string {
+	missing := fmt.Sprintf("coalesce(jsonb_typeof(%s), 'null') = 'null'", v)
+	known := fmt.Sprintf("nullif(%s, 'null'::jsonb)", v)
+	// anyItem is whether v is a list with an item that holds says something true of.
+	anyItem := func(holds func(item string) string) string {
+		w.rows++
+		item := fmt.Sprintf("item%d", w.rows)
+		return fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'array' THEN EXISTS (SELECT FROM jsonb_array_elements(%s) AS %s WHERE %s) ELSE FALSE END", v, v, item, holds(item))
+	}
+	switch e.Op {
+	case filter.Exists:
+		if e.Value == true {
+			return "NOT (" + missing + ")"
+		}
+		return missing
+	case filter.Eq, filter.Ne:
+		if e.Value == nil {
+			if e.Op == filter.Eq {
+				return missing
+			}
+			return "NOT (" + missing + ")"
+		}
+		return known + map[filter.Op]string{filter.Eq: " = ", filter.Ne: " <> "}[e.Op] + w.json(e.Value)
+	case filter.In, filter.Nin:
+		items := e.Value.([]any)
+		if len(items) == 0 {
+			return map[filter.Op]string{filter.In: "FALSE", filter.Nin: "TRUE"}[e.Op]
+		}
+		list := w.list(items)
+		any := fmt.Sprintf("%s = ANY(%s) OR %s", known, list, anyItem(func(item string) string { return item + " = ANY(" + list + ")" }))
+		if e.Op == filter.Nin {
+			return "NOT (" + any + ")"
+		}
+		return any
+	case filter.All:
+		items := e.Value.([]any)
+		if len(items) == 0 {
+			return "FALSE"
+		}
+		return fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'array' THEN NOT EXISTS (SELECT FROM unnest(%s) AS wanted WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(%s) AS item WHERE item = wanted)) ELSE FALSE END",
+			v, w.list(items), v)
+	case filter.ElemMatch:
+		return anyItem(func(item string) string { return w.condition(e.Args[0], item) })
+	case filter.Size:
+		return fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'array' THEN jsonb_array_length(%s) = %s ELSE FALSE END", v, v, w.arg(e.Value, "int"))
+	case filter.Contains:
+		return w.contains(e, v, missing, anyItem)
+	case filter.Regex:
+		return fmt.Sprintf(`CASE WHEN jsonb_typeof(%s) = 'string' THEN (%s #>> '{}') COLLATE "C" ~ %s WHEN %s THEN NULL ELSE FALSE END`, v, v, w.arg(e.Posix(), "text"), missing)
+	}
+	return w.order(e, v, missing)
+}
+
+func (w *where) contains(e *filter.Expr, v, missing string, anyItem func(func(string) string) string) string {
+	var found string
+	switch want := e.Value.(type) {
+	case []any:
+		if len(want) == 0 {
+			found = "FALSE"
+			break
+		}
+		list := w.list(want)
+		found = fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'array' THEN %s = ANY(%s) OR (%s) ELSE FALSE END", v, v, list, anyItem(func(item string) string { return item + " = ANY(" + list + ")" }))
+	case string:
+		part := w.arg(want, "text")
+		holds := func(v string) string {
+			return fmt.Sprintf(`CASE WHEN jsonb_typeof(%s) = 'string' THEN strpos(lower((%s #>> '{}') COLLATE "C"), lower(%s COLLATE "C")) > 0 ELSE FALSE END`, v, v, part)
+		}
+		found = fmt.Sprintf("%s OR %s", holds(v), anyItem(holds))
+	default:
+		value := w.json(want)
+		holds := func(v string) string { return v + " = " + value }
+		found = fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'array' THEN FALSE ELSE %s END OR %s", v, holds(v), anyItem(holds))
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN NULL ELSE %s END", missing, found)
+}
+
+// order compares numbers, texts, and texts that read as numbers with numbers.
+func (w *where) order(e *filter.Expr, v, missing string) string {
+	op := map[filter.Op]string{filter.Gt: ">", filter.Gte: ">=", filter.Lt: "<", filter.Lte: "<="}[e.Op]
+	var number, text, asText string // the operand as a number and as text, and v's own text
+	asText = "(" + v + " #>> '{}')"
+	otherwise := "FALSE"
+	if s, ok := e.Value.(string); ok {
+		text = w.arg(s, "text")
+		otherwise = fmt.Sprintf(`%s COLLATE "C" %s %s`, asText, op, text)
+		if e.Numeric() {
+			number = w.arg(s, "text::numeric")
+		}
+	} else {
+		number = w.arg(string(e.Value.(filter.Number)), "text::numeric")
+	}
+	if number == "" {
+		return fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'string' THEN %s WHEN %s THEN NULL ELSE FALSE END", v, otherwise, missing)
+	}
+	return fmt.Sprintf(`CASE jsonb_typeof(%s) WHEN 'number' THEN %s::numeric %s %s WHEN 'string' THEN CASE WHEN octet_length(%s) <= %d AND %s COLLATE "C" ~ '%s' THEN %s::numeric %s %s ELSE %s END ELSE CASE WHEN %s THEN NULL ELSE FALSE END END`,
+		v, v, op, number, asText, filter.MaxNumber, asText, filter.NumberPattern, asText, op, number, otherwise, missing)
+}

@@ -55,7 +55,7 @@ build: zips ## Build the local server as build/mastra and the functions' zips, s
 
 # The functions. arm64 is what template.yaml asks for; ARCH=amd64 runs on this machine.
 FUNCTIONS := $(notdir $(patsubst %/main.go,%,$(wildcard functions/*/main.go)))
-ARCH ?= arm64
+ARCH ?= $(or $(GOARCH),arm64)
 LAMBDA_BUILD = CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w'
 
 .PHONY: deploy zips sizes sam-validate lambda-local
@@ -69,10 +69,9 @@ sizes: zips ## Print the size of each function's binary and zip
 	@printf '%-16s %12s %12s\n' function 'binary bytes' 'zip bytes'
 	@for f in $(FUNCTIONS); do printf '%-16s %12d %12d\n' $$f $$(wc -c < build/lambda/$$f/bootstrap) $$(wc -c < build/lambda/$$f.zip); done
 
-# sam build calls this for each function of template.yaml. GOARCH is set where sam local runs on Intel.
+# sam build calls this for each function of template.yaml. GOARCH is set where they run on this machine.
 build-%Function:
-	CGO_ENABLED=0 GOOS=linux GOARCH=$${GOARCH:-arm64} go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w' \
-	  -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$$(echo $* | tr A-Z a-z)
+	$(LAMBDA_BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$$(echo $* | tr A-Z a-z)
 
 lambda-local: ## Run template.yaml's functions as processes behind an API Gateway front (PORT=3000, PARAMETERS="Auth=off Stage=dev")
 	@$(call need,go java javac mvn)
@@ -83,6 +82,19 @@ lambda-local: ## Run template.yaml's functions as processes behind an API Gatewa
 deploy: ## Build and deploy with the parameters that sam deploy --guided saved (ENV=dev for another section of samconfig.toml)
 	@$(call need,go sam python3)
 	@infra/sam/deploy.sh $(ENV)
+
+sam-local: $(SAM) ## Run template.yaml with sam local start-api over the stand-ins (PORT=3000, PARAMETERS="Auth=on"); it needs Docker
+	@$(call need,go java javac mvn)
+	@set -e; engine=$$(infra/sam/engine.sh start); eval "$$engine"; env=$$(infra/services/services.sh start); eval "$$env"; \
+	  echo 'the stand-ins for AWS go on running when this ends, with what they hold: infra/services/services.sh stop, infra/sam/engine.sh stop'; \
+	  go build -o build/sam-local ./infra/sam/local; exec build/sam-local -port $${PORT:-3000} $(PARAMETERS)
+
+test-sam: $(SAM) ## The document's examples through sam build and sam local
+	@$(call need,go java javac mvn)
+	@set -e; ran=$$(infra/services/services.sh status | grep -c runs || true); \
+	  trap 'infra/sam/engine.sh stop; [ $$ran != 0 ] || infra/services/services.sh stop' EXIT; \
+	  engine=$$(infra/sam/engine.sh start); eval "$$engine"; env=$$(infra/services/services.sh start); eval "$$env"; \
+	  echo 'go test ./infra/sam/local'; SAM_LOCAL=1 REQUIRE_SERVICES=1 go test -count=1 -timeout 10m ./infra/sam/local
 
 sam-validate: $(SAM) $(CHECKOV) ## What linters say of template.yaml: sam validate --lint, cfn-lint, checkov
 	@infra/sam/validate.sh

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"go.yaml.in/yaml/v3"
+
+	"mastralambda/infra/services/cloudwatchlogs"
+	"mastralambda/shared/storage/dynamodb"
+)
+
+type options struct {
+	root       string
+	port       int
+	dynamoDB   string   // endpoint on this machine
+	tables     string   // begins their names
+	parameters []string // Name=value, of template.yaml
+	log        io.Writer
+}
+
+// session is a running sam local.
+type session struct {
+	url    string
+	exited chan struct{}
+	cmd    *exec.Cmd
+	close  []func() error
+}
+
+// start builds the functions and serves them. Its log has what they log.
+func start(ctx context.Context, o options) (_ *session, err error) {
+	s := &session{url: fmt.Sprintf("http://127.0.0.1:%d", o.port), exited: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	if o.root, err = filepath.Abs(o.root); err != nil {
+		return nil, err
+	}
+	tables := dynamodb.Tables{Threads: o.tables + "-threads", Runs: o.tables + "-runs", Observability: o.tables + "-observability"}
+	store := dynamodb.Open(aws.Config{Region: "us-east-1", BaseEndpoint: &o.dynamoDB, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}, tables)
+	if err := errors.Join(store.CreateTables(ctx), store.Close()); err != nil {
+		return nil, fmt.Errorf("the tables: %w", err)
+	}
+	host, address, err := seenFromContainers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	database, err := url.Parse(o.dynamoDB)
+	if err != nil {
+		return nil, err
+	}
+	forwarded, err := s.forward(ctx, address, database.Host)
+	if err != nil {
+		return nil, err
+	}
+	logs := &cloudwatchlogs.Server{}
+	logged, err := s.serve(ctx, address, logs)
+	if err != nil {
+		return nil, err
+	}
+	sam := func(args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(o.root, ".tools/sam/bin/sam"), args...)
+		cmd.Dir, cmd.Env = o.root, environment()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal reaches it through stop only
+		return cmd
+	}
+	architecture := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
+	parameters := append([]string{"Architecture=" + architecture, "Auth=off"}, o.parameters...)
+	build := sam(append([]string{"build", "--parameter-overrides"}, parameters...)...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("sam build: %w: %s", err, out)
+	}
+	built := filepath.Join(o.root, ".aws-sam/build/template.yaml")
+	local := filepath.Join(o.root, ".aws-sam/build/local.yaml")
+	err = patch(built, local, map[string]string{
+		"STORAGE_URL":                      fmt.Sprintf("dynamodb://?threads=%s&runs=%s&observability=%s", tables.Threads, tables.Runs, tables.Observability),
+		"AWS_ENDPOINT_URL_DYNAMODB":        fmt.Sprintf("http://%s:%d", host, forwarded),
+		"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": fmt.Sprintf("http://%s:%d", host, logged),
+	})
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"local", "start-api", "--template", local, "--port", fmt.Sprint(o.port), "--host", "127.0.0.1", "--warm-containers", "LAZY",
+		"--container-dns", "127.0.0.1"}
+	if os.Getenv("SAM_SKIP_PULL") != "" {
+		args = append(args, "--skip-pull-image")
+	}
+	s.cmd = sam(append(append(args, "--parameter-overrides"), parameters...)...)
+	read, write := io.Pipe()
+	s.cmd.Stdout, s.cmd.Stderr = write, write
+	go func() { // what functions log is in between of sam's own lines
+		lines := bufio.NewScanner(read)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "{") {
+				logs.Put("LogGroup", "sam", time.Now(), lines.Text())
+			}
+			fmt.Fprintln(o.log, lines.Text())
+		}
+		_, _ = io.Copy(io.Discard, read)
+	}()
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { _ = s.cmd.Wait(); _ = write.Close(); close(s.exited) }()
+	return s, s.ready(ctx)
+}
+
+// ready waits until the port answers.
+func (s *session) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(s.url, "http://"))
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-s.exited:
+			return errors.New("sam local start-api ended: what it said is above")
+		case <-ctx.Done():
+			return fmt.Errorf("sam local start-api does not answer: %w", ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends sam, which removes its containers, and what they reached.
+func (s *session) stop() error {
+	var errs []error
+	if s.cmd != nil && s.cmd.Process != nil {
+		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+		<-s.exited
+	}
+	for _, c := range slices.Backward(s.close) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// environment is this process's without AWS keys: with them sam would call STS. Nothing is reported, nor looked up.
+func environment() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "AWS_") {
+			env = append(env, v)
+		}
+	}
+	return append(env, "GOARCH="+runtime.GOARCH, "SAM_CLI_TELEMETRY=0", "AWS_EC2_METADATA_DISABLED=true", "AWS_DEFAULT_REGION=us-east-1")
+}
+
+// seenFromContainers is the name by which containers reach this machine, and the address to listen on for them: the bridge of an
+// engine on this machine, or loopback where the engine is in a virtual machine.
+func seenFromContainers(ctx context.Context) (host, address string, err error) {
+	out, err := exec.CommandContext(ctx, "docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").CombinedOutput()
+	if err != nil {
+		return "", "", fmt.Errorf("no container engine answers: %w: %s", err, out)
+	}
+	bridge := strings.TrimSpace(string(out))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(bridge, "0"))
+	if err != nil {
+		return "host.docker.internal", "127.0.0.1", nil //nolint:nilerr // the bridge is not of this machine
+	}
+	return bridge, bridge, listener.Close()
+}
+
+// forward gives containers a service that listens on loopback only.
+func (s *session) forward(ctx context.Context, address, to string) (port int, err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		return 0, err
+	}
+	s.close = append(s.close, listener.Close)
+	go func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return // it is closed
+			}
+			go join(in, to)
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// join copies both ways until one side ends.
+func join(in net.Conn, to string) {
+	out, err := net.Dial("tcp", to) //nolint:noctx // for as long as the connection is
+	if err != nil {
+		_ = in.Close()
+		return
+	}
+	end := func() { _, _ = in.Close(), out.Close() }
+	go func() { _, _ = io.Copy(in, out); end() }()
+	_, _ = io.Copy(out, in)
+	end()
+}
+
+func (s *session) serve(ctx context.Context, address string, h http.Handler) (port int, err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		return 0, err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	s.close = append(s.close, server.Close)
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// patch writes a template whose functions have more in their environment: sam's own overrides reach only variables that a
+// template declares.
+func patch(from, to string, env map[string]string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return err
+	}
+	variables := doc.Content[0]
+	for _, key := range []string{"Globals", "Function", "Environment", "Variables"} {
+		if variables = child(variables, key); variables == nil {
+			return fmt.Errorf("%s has no Globals.Function.Environment.Variables", from)
+		}
+	}
+	for name, value := range env {
+		v := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
+		if there := child(variables, name); there != nil {
+			*there = *v
+			continue
+		}
+		variables.Content = append(variables.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, v)
+	}
+	if data, err = yaml.Marshal(&doc); err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
+}
+
+func child(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}

@@ -33,11 +33,6 @@ type ModelChoice struct {
 	Disabled bool            // left out
 }
 
-// Memory is what an agent remembers of a thread.
-type Memory struct {
-	LastMessages int // how many messages of the thread a run begins with
-}
-
 // AgentRunner runs agents. It is an interface so that a tool or a step can run one.
 type AgentRunner interface {
 	// Generate runs the agent to its end. The run goes on where ctx ends, unless it is cancelled by name.
@@ -57,10 +52,11 @@ type AgentCall struct {
 	ResourceID     string
 	ThreadTitle    string
 	ThreadMetadata JSON
-	ReadOnly       bool   // recall, but store nothing
-	LastMessages   *int   // instead of the agent's
-	RunID          string // "": made up
-	MaxSteps       int    // 0: the agent's
+	ReadOnly       bool    // recall, but store nothing
+	LastMessages   *int    // instead of the memory's
+	Memory         *Memory // instead of the agent's, where it has one
+	RunID          string  // "": made up
+	MaxSteps       int     // 0: the agent's
 	ToolChoice     ToolChoice
 	ActiveTools    []string // nil: all
 	Settings       ModelSettings
@@ -161,6 +157,9 @@ func (a *Agent) check() error {
 	}
 	if len(a.Models) > 0 && (a.Model != "" || !slices.ContainsFunc(a.Models, func(c ModelChoice) bool { return !c.Disabled })) {
 		return fmt.Errorf("agent %s: it has either one Model or a list of Models, and of a list one at least is not Disabled", a.ID)
+	}
+	if err := a.Memory.check(a.ID); err != nil {
+		return err
 	}
 	names := map[string]bool{}
 	for _, c := range a.Tools {

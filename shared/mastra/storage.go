@@ -1,6 +1,9 @@
 package mastra
 
-import "context"
+import (
+	"context"
+	"unicode/utf8"
+)
 
 // Thread is a conversation. It keeps the owner it was made with.
 type Thread struct {
@@ -37,6 +40,44 @@ type MessageQuery struct {
 	Descending bool
 	From, To   Time // by CreatedAt, inclusive; 0 is open
 	Paging
+}
+
+// MessageRef names a message and how many of its thread before and after it.
+type MessageRef struct {
+	ID            string
+	Before, After int
+}
+
+// Surrounding is a message among its neighbours, oldest first.
+type Surrounding struct {
+	Before  []Message
+	Message Message
+	After   []Message
+}
+
+// NotesOf names a thread or a resource, never both.
+type NotesOf struct{ ThreadID, ResourceID string }
+
+// Notes are a working memory as it is kept.
+type Notes struct {
+	Of      NotesOf
+	Data    string
+	Version int
+}
+
+// MaxNotes is how many bytes notes may have: they are a part of every prompt.
+const MaxNotes = 256 << 10
+
+// Check refuses notes that nobody owns, or both, and those that are too long.
+func (n *Notes) Check() error {
+	owner := n.Of.ThreadID + n.Of.ResourceID
+	switch {
+	case (n.Of.ThreadID == "") == (n.Of.ResourceID == ""), len(owner) > 1024, !utf8.ValidString(owner):
+		return Errorf(CodeInvalid, "Working memory is of a thread or of a resource, whose id has up to 1024 bytes")
+	case len(n.Data) > MaxNotes:
+		return Errorf(CodeTooLarge, "The working memory is longer than %d bytes", MaxNotes)
+	}
+	return nil
 }
 
 // RunQuery lists runs, newest first.
@@ -94,6 +135,16 @@ type Storage interface {
 	DeleteThread(ctx context.Context, id string) error // with its messages
 	Messages(ctx context.Context, q MessageQuery) (*Page[Message], error)
 	DeleteMessages(ctx context.Context, ids []string) (deleted int, err error)
+	// MessagesAround reads messages wherever they are, each with its neighbours in its thread, in the order of refs. Those that
+	// are not there are left out.
+	MessagesAround(ctx context.Context, refs []MessageRef) ([]Surrounding, error)
+	// TransferThread gives a thread and its messages to another resource. Where it is from's no more, it is a CodeConflict.
+	TransferThread(ctx context.Context, id, from, to string) error
+	// WorkingMemory reads what is noted of a thread or a resource; of one without notes Version is 0.
+	WorkingMemory(ctx context.Context, of NotesOf) (*Notes, error)
+	// SaveWorkingMemory replaces notes where their Version is still n.Version, and raises it; else it is a CodeConflict.
+	// Those of a thread that is not there are a CodeNotFound. They are deleted with the thread.
+	SaveWorkingMemory(ctx context.Context, n Notes) error
 	// Recall reads what a run begins with in one go: the thread (nil if there is none) and its last messages, oldest first.
 	Recall(ctx context.Context, threadID string, last int) (*Thread, []Message, error)
 

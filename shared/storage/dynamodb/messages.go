@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -9,8 +10,8 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-// messagesOf decodes items of messages.
-func (s *Store) messagesOf(ctx context.Context, thread string, items []item) ([]mastra.Message, error) {
+// messagesOf decodes items of messages. owner is whose they are by now, where their thread was given to another one.
+func (s *Store) messagesOf(ctx context.Context, thread, owner string, items []item) ([]mastra.Message, error) {
 	out := make([]mastra.Message, 0, len(items))
 	for _, it := range items {
 		content, err := s.load(ctx, it["c"], s.tables.Threads, pkOf(it), nil)
@@ -18,7 +19,7 @@ func (s *Store) messagesOf(ctx context.Context, thread string, items []item) ([]
 			return nil, err
 		}
 		out = append(out, mastra.Message{ID: textOf(it["id"]), Role: textOf(it["role"]), CreatedAt: timeOf(it["created"]), ThreadID: thread,
-			ResourceID: textOf(it["resource"]), Type: textOf(it["type"]), Content: content})
+			ResourceID: cmp.Or(owner, textOf(it["resource"])), Type: textOf(it["type"]), Content: content})
 	}
 	return out, nil
 }
@@ -29,14 +30,15 @@ func onlyMessages(items []item) []item {
 
 // newest reads a thread and its newest messages, newest first, in one query.
 func (s *Store) newest(ctx context.Context, id string, n int) (t *mastra.Thread, act item, newest []item, err error) {
-	items, err := s.query(ctx, query{table: s.tables.Threads, pk: threadPK(mastra.Tenant(ctx), id), from: messages, descending: true, consistent: true, most: n + 2})
+	items, err := s.query(ctx, query{table: s.tables.Threads, pk: threadPK(mastra.Tenant(ctx), id), from: messages, descending: true, consistent: true, most: n + 3})
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	if t, act, err = s.recalled(ctx, id, items); err != nil || t == nil {
 		return nil, nil, nil, err
 	}
-	return t, act, onlyMessages(items), nil
+	newest = onlyMessages(items)
+	return t, act, newest[:min(n, len(newest))], nil
 }
 
 func (s *Store) Recall(ctx context.Context, threadID string, last int) (*mastra.Thread, []mastra.Message, error) {
@@ -46,12 +48,12 @@ func (s *Store) Recall(ctx context.Context, threadID string, last int) (*mastra.
 	if !keepable(threadID) {
 		return nil, nil, nil
 	}
-	t, _, items, err := s.newest(ctx, threadID, max(0, last))
+	t, act, items, err := s.newest(ctx, threadID, max(0, last))
 	if err != nil || t == nil || last <= 0 {
 		return t, nil, err
 	}
 	slices.Reverse(items)
-	found, err := s.messagesOf(ctx, threadID, items)
+	found, err := s.messagesOf(ctx, threadID, textOf(act["owner"]), items)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,28 +69,28 @@ func (s *Store) Messages(ctx context.Context, q mastra.MessageQuery) (*mastra.Pa
 		return nil, errNoThread()
 	}
 	pk, table := threadPK(mastra.Tenant(ctx), q.ThreadID), s.tables.Threads
+	var act item
 	page := func(items []item, total int) (*mastra.Page[mastra.Message], error) {
-		found, err := s.messagesOf(ctx, q.ThreadID, items)
+		found, err := s.messagesOf(ctx, q.ThreadID, textOf(act["owner"]), items)
 		if err != nil {
 			return nil, err
 		}
 		return &mastra.Page[mastra.Message]{Items: found, Total: total, HasMore: len(items) > 0 && q.Page*q.PerPage+len(items) < total}, nil
 	}
 	if q.From != 0 || q.To != 0 {
-		return s.messagesBetween(ctx, pk, q, page)
+		return s.messagesBetween(ctx, pk, q, &act, page)
 	}
 	if q.Descending && q.Page == 0 && q.PerPage > 0 && q.PerPage < maxSkipped {
-		t, act, items, err := s.newest(ctx, q.ThreadID, q.PerPage)
+		t, head, items, err := s.newest(ctx, q.ThreadID, q.PerPage)
 		if err != nil {
 			return nil, err
 		}
-		if t == nil {
+		if act = head; t == nil {
 			return nil, errNoThread()
 		}
 		return page(items, int(numberOf(act["n"])))
 	}
 	oldest := query{table: table, pk: pk, from: messages, to: messages + "~", consistent: true}
-	var act item
 	var first []item
 	isFirst := q.Page == 0 && q.PerPage > 0 && q.PerPage < maxSkipped && !q.Descending
 	err := parallel(
@@ -131,7 +133,7 @@ func (s *Store) Messages(ctx context.Context, q mastra.MessageQuery) (*mastra.Pa
 }
 
 // messagesBetween counts what lies in the range by its keys.
-func (s *Store) messagesBetween(ctx context.Context, pk string, q mastra.MessageQuery, page func([]item, int) (*mastra.Page[mastra.Message], error)) (*mastra.Page[mastra.Message], error) {
+func (s *Store) messagesBetween(ctx context.Context, pk string, q mastra.MessageQuery, act *item, page func([]item, int) (*mastra.Page[mastra.Message], error)) (*mastra.Page[mastra.Message], error) {
 	l := list{table: s.tables.Threads, pks: []string{pk}, from: messages, to: messages + "~", descending: q.Descending}
 	if q.From != 0 {
 		l.from = messages + moment(q.From)
@@ -139,15 +141,14 @@ func (s *Store) messagesBetween(ctx context.Context, pk string, q mastra.Message
 	if q.To != 0 {
 		l.to = messages + moment(q.To) + after
 	}
-	var act item
 	var all []entry
 	err := parallel(
-		func() (err error) { act, err = s.get(ctx, s.tables.Threads, pk, activityKey); return err },
+		func() (err error) { *act, err = s.get(ctx, s.tables.Threads, pk, activityKey); return err },
 		func() (err error) { all, err = s.matching(ctx, &l); return err })
 	if err != nil {
 		return nil, err
 	}
-	if act == nil {
+	if *act == nil {
 		return nil, errNoThread()
 	}
 	offset, n := window(q.Paging, len(all))

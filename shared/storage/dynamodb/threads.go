@@ -406,7 +406,7 @@ func (s *Store) purge(ctx context.Context, tenant, pk string) error {
 	if err != nil {
 		return err
 	}
-	var keys []item
+	keys := []item{key(pk, notesKey)}
 	for _, it := range items {
 		keys = append(keys, key(pkOf(it), skOf(it)))
 		if id := textOf(it["id"]); id != "" {

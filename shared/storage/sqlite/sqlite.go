@@ -23,8 +23,11 @@ var schema1 string
 //go:embed 2.sql
 var schema2 string
 
+//go:embed 3.sql
+var schema3 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1, schema2}
+var migrations = [...]string{schema1, schema2, schema3}
 
 // applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
 const applicationID = 0x4d6c616d

@@ -164,6 +164,9 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 		if err == nil {
 			_, err = t.exec("DELETE FROM messages WHERE tenant = ? AND thread = ?", tenant, id)
 		}
+		if err == nil {
+			_, err = t.exec("DELETE FROM notes WHERE tenant = ? AND kind = 'T' AND id = ?", tenant, id)
+		}
 		return err
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"mastralambda/infra/migrations"
 	"mastralambda/infra/services"
 )
 
@@ -248,9 +249,6 @@ func TestTransformedFunctions(t *testing.T) {
 	}
 	functions := ofType(resources, "AWS::Lambda::Function")
 	for _, f := range folders {
-		if f.Name() == "vectors" {
-			continue // its database is not in the template yet
-		}
 		if name := strings.ToUpper(f.Name()[:1]) + f.Name()[1:] + "Function"; f.Name() != "wire" && functions[name].Type == "" {
 			t.Errorf("functions/%s is not deployed", f.Name())
 		}
@@ -350,6 +348,22 @@ func TestTransformedDataAndAlarms(t *testing.T) {
 	for name, group := range ofType(resources, "AWS::Logs::LogGroup") {
 		if group.Properties["RetentionInDays"] == nil {
 			t.Errorf("%s keeps lines for ever", name)
+		}
+	}
+	if have, want := resources["VectorMigrations"].Properties["Migrations"], migrations.Hash(); have != want {
+		t.Errorf("template.yaml: VectorMigrations has Migrations: %v; infra/migrations is %s now", have, want)
+	}
+	cluster := resources["VectorCluster"]
+	if p := cluster.Properties; cluster.DeletionPolicy != "Snapshot" || at(p, "ServerlessV2ScalingConfiguration", "MinCapacity") != 0.0 || p["EnableIAMDatabaseAuthentication"] != true ||
+		p["EnableHttpEndpoint"] != true || p["StorageEncrypted"] != true || len(ofType(resources, "AWS::RDS::DBProxy")) != 0 {
+		t.Errorf("the cluster does not pause, or is open: %s", text(cluster))
+	}
+	if at(resources["VectorsFunction"].Properties, "VpcConfig", "SubnetIds") == nil || at(resources["DynamoDBEndpoint"].Properties, "VpcEndpointType") != "Gateway" {
+		t.Error("the vectors function has no way to its database, or to the API keys")
+	}
+	for _, kind := range []string{"AWS::EC2::InternetGateway", "AWS::EC2::NatGateway"} {
+		if len(ofType(resources, kind)) != 0 {
+			t.Errorf("the VPC has a way out: %s", kind)
 		}
 	}
 	alarmed := map[string]bool{}

@@ -2,9 +2,15 @@
 package services
 
 import (
+	"context"
+	"crypto/rand"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // DynamoDB is the endpoint of a DynamoDB for tests. Without one the test is skipped; it fails where
@@ -13,6 +19,31 @@ func DynamoDB(t testing.TB) string { return endpoint(t, "AWS_ENDPOINT_URL_DYNAMO
 
 // Postgres is the URL of a database with pgvector, of a user who may make others.
 func Postgres(t testing.TB) string { return endpoint(t, "TEST_POSTGRES_URL") }
+
+// Database makes a database of its own for a test, which is gone after it, and returns its URL.
+func Database(t testing.TB) string {
+	t.Helper()
+	admin := Postgres(t)
+	u, err := url.Parse(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "test_" + strings.ToLower(rand.Text())
+	u.Path = "/" + name
+	run := func(statement string) {
+		conn, err := pgx.Connect(context.Background(), admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(context.Background()) }()
+		if _, err := conn.Exec(context.Background(), statement); err != nil {
+			t.Error(err)
+		}
+	}
+	run(`CREATE DATABASE ` + name)
+	t.Cleanup(func() { run(`DROP DATABASE ` + name + ` WITH (FORCE)`) })
+	return u.String()
+}
 
 func endpoint(t testing.TB, variable string) string {
 	t.Helper()

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/config"
+
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
 	"mastralambda/shared/vectorstore"
 	"mastralambda/shared/vectorstore/pgvector"
+	"mastralambda/shared/vectorstore/rds"
 )
 
 // Backends is a wire.Runner. It connects at the first request that needs it.
@@ -26,7 +29,15 @@ func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Cont
 		if !strings.HasPrefix(source.URL, "postgres") {
 			return nil, fmt.Errorf("VECTOR_URL: the store %q is not in a Postgres, which is what a function can use", source.Name)
 		}
-		s, err := pgvector.Open(source.URL)
+		var how []pgvector.Config
+		if rds.Is(source.URL) {
+			cfg, err := config.LoadDefaultConfig(context.Background())
+			if err != nil {
+				return nil, fmt.Errorf("VECTOR_URL: the AWS configuration cannot be read: %w", err)
+			}
+			how = append(how, rds.SignIn(cfg))
+		}
+		s, err := pgvector.Open(source.URL, how...)
 		if err != nil {
 			return nil, fmt.Errorf("VECTOR_URL: %w", err)
 		}

@@ -48,8 +48,8 @@ type indexKey struct{ tenant, name string }
 
 var _ mastra.VectorStore = (*Store)(nil)
 
-// Config changes how connections are made: who signs in with a token, and whom the server's certificate is trusted from.
-type Config func(*pgx.ConnConfig) error
+// Config changes how each connection is made: who signs in with a token, and whom the server's certificate is trusted from.
+type Config func(context.Context, *pgx.ConnConfig) error
 
 // Open returns the store of a database. It connects where it is used. The URL is that of libpq; without an sslmode a server
 // beyond this machine must show a certificate that is valid for its name.
@@ -80,10 +80,13 @@ func Open(databaseURL string, configs ...Config) (*Store, error) {
 	}
 	c.MaxConnIdleTime = 30 * time.Second
 	c.ConnConfig.ConnectTimeout = cmp.Or(c.ConnConfig.ConnectTimeout, connectTimeout)
-	for _, change := range configs {
-		if err := change(c.ConnConfig); err != nil {
-			return nil, err
+	c.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
+		for _, change := range configs {
+			if err := change(ctx, c); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
 	c.AfterConnect = pgxvector.RegisterTypes
 	pool, err := pgxpool.NewWithConfig(context.Background(), c)
@@ -105,7 +108,11 @@ func (s *Store) Close() error {
 
 // Migrate brings the database up to date. The user must be allowed to make an extension and a schema where they are missing.
 func (s *Store) Migrate(ctx context.Context) error {
-	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig) // the pool's own connections need what the migrations make
+	c := s.pool.Config()
+	if err := c.BeforeConnect(ctx, c.ConnConfig); err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, c.ConnConfig) // the pool's own connections need what the migrations make
 	if err != nil {
 		return fmt.Errorf("vector store: %w", err)
 	}

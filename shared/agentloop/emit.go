@@ -7,6 +7,9 @@ import (
 // The chunks of a run. Callers look first whether there is a log: a run that nobody streams must not pay for them.
 
 func (x *run) emit(kind string, payload any) {
+	if x.log == nil {
+		return
+	}
 	x.emitChunk(mastra.Chunk{Type: kind, RunID: x.RunID, From: mastra.FromAgent, Payload: payload})
 }
 
@@ -16,9 +19,17 @@ func (x *run) emitChunk(c mastra.Chunk) {
 	}
 }
 
+// messageID is the message's id as chunks show it: a resumed run begins another one for them, though not in the thread.
+func (x *run) messageID() string {
+	if x.shown != "" {
+		return x.shown
+	}
+	return x.MessageID
+}
+
 func (x *run) emitStart() {
 	if x.log != nil {
-		x.emit(mastra.ChunkStart, mastra.RunStart{ID: x.agent.ID, MessageID: x.MessageID})
+		x.emit(mastra.ChunkStart, mastra.RunStart{ID: x.agent.ID, MessageID: x.messageID()})
 	}
 }
 
@@ -49,9 +60,13 @@ func (c *call) answered() mastra.ToolAnswered {
 func (x *run) emitCall(c *call) { x.emit(mastra.ChunkToolCall, c.called()) }
 
 func (x *run) emitOutcome(c *call) {
-	if c.Error != nil {
+	switch {
+	case !c.done():
+	case c.declined():
+		x.emit(mastra.ChunkDenied, mastra.ToolDenied{ToolCallID: c.ID, ToolName: c.Name, Args: c.args(), Approval: c.approval()})
+	case c.Error != nil:
 		x.emit(mastra.ChunkToolError, mastra.ToolFailed{Error: *c.Error, Args: c.Args, ToolCallID: c.ID, ToolName: c.Name})
-	} else {
+	default:
 		x.emit(mastra.ChunkToolResult, c.answered())
 	}
 }
@@ -62,7 +77,7 @@ func (x *run) emitAgain(n int) {
 		return
 	}
 	s := &x.Steps[n]
-	x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.MessageID, StartedAt: s.StartedAt})
+	x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.messageID(), StartedAt: s.StartedAt})
 	for i := range s.Pieces {
 		switch p := &s.Pieces[i]; p.Kind {
 		case called:
@@ -80,6 +95,9 @@ func (x *run) emitAgain(n int) {
 	for _, c := range s.calls() {
 		x.emitOutcome(c)
 	}
+	if !s.complete() {
+		return
+	}
 	x.emitStepFinish(n, n+1 < len(x.Steps) || !x.closed && n+1 < x.maxSteps())
 }
 
@@ -87,6 +105,9 @@ func (x *run) emitStepFinish(n int, mayGoOn bool) {
 	s := &x.Steps[n]
 	f := x.finish(n)
 	f.StepResult.IsContinued = s.continued() && mayGoOn
+	if x.resumed && f.StepResult.IsContinued {
+		f.StepResult.MessageID = x.messageID()
+	}
 	f.Output.Usage = usage(s.Usage, s.Usage)
 	x.emit(mastra.ChunkStepFinish, f)
 }
@@ -133,7 +154,7 @@ func (x *run) finish(n int) mastra.Finish {
 	if f := x.lastFinish; f != nil && n == x.lastStep && s.Finish == f.StepResult.Reason {
 		return *f
 	}
-	f := mastra.Finish{MessageID: x.MessageID, StepResult: mastra.StepReason{Reason: s.Finish}, Metadata: x.answered(s)}
+	f := mastra.Finish{MessageID: x.messageID(), StepResult: mastra.StepReason{Reason: s.Finish}, Metadata: x.answered(s)}
 	f.Output.Text = s.text()
 	for _, c := range s.calls() {
 		f.Output.ToolCalls = append(f.Output.ToolCalls, c.called())

@@ -83,6 +83,9 @@ func (p *piece) appendPart(b []byte, open bool) []byte {
 
 // appendOutput is a call's outcome as a model is told it.
 func (c *call) appendOutput(b []byte) []byte {
+	if c.declined() {
+		return append(appendMember(b, `{"type":"text","value":`, c.reason()), '}')
+	}
 	if c.Error != nil {
 		return append(appendMember(b, `{"type":"error-text","value":`, c.Error.Message), '}')
 	}
@@ -142,6 +145,8 @@ func (s *step) appendContent(b []byte, open bool) []byte {
 func (c *call) appendInvocation(b []byte) []byte {
 	outcome := "call"
 	switch {
+	case c.declined():
+		outcome = "output-denied"
 	case c.Error != nil:
 		outcome = "output-error"
 	case c.Result != nil:
@@ -156,6 +161,12 @@ func (c *call) appendInvocation(b []byte) []byte {
 		b = appendMember(b, `,"errorText":`, c.Error.Message)
 	case c.Result != nil:
 		b = appendJSON(b, `,"result":`, c.Result)
+	}
+	if c.Verdict != nil {
+		a := c.approval()
+		b = appendMember(b, `,"approval":{"id":`, a.ID)
+		b = strconv.AppendBool(append(b, `,"approved":`...), a.Approved)
+		b = append(appendOptional(b, `,"reason":`, a.Reason), '}')
 	}
 	return append(b, '}')
 }
@@ -201,7 +212,7 @@ func (x *run) appendStored(b []byte) []byte {
 		b = append(b, ']')
 	}
 	b = append(b, `,"metadata":`...)
-	return append(x.appendModel(b), "}}"...)
+	return append(x.appendWaiting(x.appendModel(b)), "}}"...)
 }
 
 // appendModel is the unclosed object that says which model made the message, in which trace.
@@ -262,6 +273,9 @@ func (p *piece) appendUI(b []byte) []byte {
 	b = appendMember(b, `,"toolCallId":`, c.ID)
 	b = appendJSON(b, `,"input":`, c.args())
 	switch {
+	case c.declined():
+		b = appendMember(b, `,"output":`, c.reason())
+		return append(b, `,"state":"output-available"}`...)
 	case c.Error != nil:
 		b = appendMember(b, `,"errorText":`, c.Error.Message)
 		return append(b, `,"state":"output-error"}`...)

@@ -42,7 +42,6 @@ func TestCallsThatCannotBeRunAreAnsweredToTheModel(t *testing.T) {
 		{"panic", "boom", `{"name":"x"}`, "Tool execution failed", "tool-error"},
 		{"unknown tool", "other", `{}`, `Tool "other" not found. Available tools: calculatorTool, boom, delete, denied. Call tools`, "tool-error"},
 		{"broken JSON", "calculatorTool", `{"op":`, "the provided JSON could not be parsed", "tool-error"},
-		{"approval", "delete", `{"name":"x"}`, "requires a person's approval", "tool-error"},
 		{"arguments that do not fit", "calculatorTool", `{"op":"sub","a":1}`, "Tool input validation failed for calculatorTool", "tool-result"},
 		{"no arguments at all", "calculatorTool", ``, "Tool input validation failed", "tool-result"},
 	} {

@@ -147,6 +147,9 @@ func appendParts(prompt []mastra.PromptMessage, role string, parts []mastra.Part
 			}
 			said = append(said, mastra.Part{Type: mastra.PartToolCall, ToolCallID: v.ToolCallID, ToolName: v.ToolName, Input: v.Args})
 			c := call{Result: v.Result}
+			if v.State == "output-denied" && v.Approval != nil {
+				c.Verdict, c.Reason = &v.Approval.Approved, v.Approval.Reason
+			}
 			if v.ErrorText != "" {
 				c.Error = &mastra.RunError{Message: v.ErrorText}
 			}

@@ -115,7 +115,7 @@ func (x *run) take() error {
 		}
 		first = found == nil || !x.adopt(found)
 		if first {
-			x.state, x.closed = anew, false
+			x.state, x.closed, x.again = anew, false, false
 		}
 	}
 }
@@ -158,6 +158,7 @@ func (x *run) adopt(c *mastra.Claim) bool {
 	}
 	x.state, x.closed = *s, c.Status == mastra.StatusSuccess
 	x.Epoch++
+	x.again = true
 	x.task.Rename(x.RunID)
 	return true
 }

@@ -73,7 +73,7 @@ func (x *run) makeResult() *mastra.AgentResult {
 				out.Reasoning = append(out.Reasoning, x.chunk(string(mastra.PartReasoning), mastra.TextDelta{ID: p.ID, Text: p.Text}))
 			case p.Call != nil:
 				out.ToolCalls = append(out.ToolCalls, x.chunk(mastra.ChunkToolCall, p.Call.called()))
-				if p.Call.Error == nil {
+				if p.Call.Result != nil {
 					out.ToolResults = append(out.ToolResults, x.chunk(mastra.ChunkToolResult, p.Call.answered()))
 				}
 			}

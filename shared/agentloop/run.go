@@ -35,11 +35,19 @@ type run struct {
 	asked      int // how much of the prompt came before the first step
 
 	log        *runlog.Log // nil where nobody reads chunks
+	streamed   int64       // how many chunks there were before
+	shown      string      // the message's id in chunks
+	resumed    bool        // somebody answered what it waited for
+	taken      bool        // another process began it
+	elsewhere  bool        // it goes on in another process
+	nested     bool        // a tool or a step of another run runs it
+	rec        record
 	lastFinish *mastra.Finish
 	lastStep   int
 
 	entry  *entry // nil where a repeat of the request finds nothing
 	closed bool   // the state came with a whole answer
+	again  bool   // it goes on from what another request left
 
 	trace  trace
 	answer mastra.Message // the assistant's
@@ -61,9 +69,11 @@ func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c m
 	if c.RunID != "" { // a client may use one again: its streams come one behind the other
 		x.Epoch = int64(x.StartedAt) / 1000
 	}
+	x.rec.owner, x.rec.fence = r.kept.owner, 1
 	above := mastra.SpanOf(ctx)
 	switch {
 	case above.TraceID != "":
+		x.nested = true
 		x.TraceID, x.ParentID = above.TraceID, above.SpanID
 	case c.Tracing.TraceID != "":
 		x.TraceID, x.ParentID = c.Tracing.TraceID, c.Tracing.ParentSpanID
@@ -241,7 +251,9 @@ func (x *run) ready() {
 	x.asked = len(x.prompt)
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
 	for i := range x.Steps {
-		x.prompt = appendStep(x.prompt, &x.Steps[i])
+		if x.Steps[i].complete() {
+			x.prompt = appendStep(x.prompt, &x.Steps[i])
+		}
 	}
 }
 
@@ -261,11 +273,19 @@ func (x *run) perform(context.Context) (err error) {
 			panic(p)
 		}
 	}()
-	x.emitStart()
-	for i := range x.Steps {
-		x.emitAgain(i)
+	switch {
+	case x.taken:
+		x.emit(mastra.ChunkEpoch, mastra.Epoch{Epoch: x.epoch(), Steps: x.rec.kept})
+	case !x.resumed:
+		x.emitStart()
+		for i := range x.Steps {
+			x.emitAgain(i)
+		}
 	}
 	if x.closed {
+		if len(x.waiting()) > 0 {
+			return x.conclude(errSuspended)
+		}
 		return x.conclude(nil)
 	}
 	err = runlog.Safely(x.steps)
@@ -273,11 +293,44 @@ func (x *run) perform(context.Context) (err error) {
 	if errors.As(err, &p) {
 		x.m.Logger.ErrorContext(x.ctx, "the model panicked", "runId", x.RunID, "agent", x.agent.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
 	}
-	if err != nil {
+	switch cause := context.Cause(x.ctx); {
+	case err == nil, errors.Is(err, errSuspended), errors.Is(err, errLost):
+	case errors.Is(cause, errLost):
+		err = errLost
+	case cause != nil && !errors.Is(cause, runlog.ErrCanceled):
+		if x.release() == nil { // this process stops, or its time is over: another one goes on
+			x.elsewhere = true
+			return errReleased
+		}
+		err = failure(x.ctx, err)
+	default:
 		err = failure(x.ctx, err)
 	}
 	return x.conclude(err)
 }
+
+// replaceRecord makes room for a run under an id that its client has used before.
+func (x *run) replaceRecord() error {
+	if x.m.Storage == nil {
+		return nil
+	}
+	stored, err := x.m.Storage.Run(x.ctx, x.RunID)
+	switch {
+	case mastra.CodeOf(err) == mastra.CodeNotFound:
+		return nil
+	case err != nil:
+		return err
+	case stored.ResourceID != mastra.Resource(x.ctx, stored.ResourceID), stored.WorkflowID != mastra.AgentRuns+x.agent.ID, !stored.Status.Ended():
+		return mastra.Errorf(mastra.CodeConflict, "The runId %s is taken by a run that has not ended", x.RunID)
+	}
+	if err = x.m.Storage.DeleteRun(x.ctx, x.RunID); mastra.CodeOf(err) == mastra.CodeNotFound {
+		err = nil
+	}
+	return err
+}
+
+// stop breaks the run off.
+func (x *run) stop(cause error) { x.task.Stop(cause) }
 
 func (x *run) maxSteps() int {
 	switch {
@@ -292,30 +345,81 @@ func (x *run) maxSteps() int {
 // steps asks the model until it has nothing more to ask of its tools.
 func (x *run) steps() error {
 	limit := x.maxSteps()
+	if n := len(x.Steps); n > 0 && !x.Steps[n-1].complete() { // its calls were answered
+		if err := x.goOn(n-1, n < limit); err != nil {
+			return err
+		}
+		if err := x.checkpoint(n-1, n < limit); err != nil {
+			return err
+		}
+	}
 	for n := len(x.Steps); n < limit && (n == 0 || x.Steps[n-1].continued()); n++ {
 		x.Steps = append(x.Steps, step{StartedAt: x.ms()})
 		if err := x.step(n, n+1 < limit); err != nil {
 			return err
 		}
-		if n+1 < limit && x.Steps[n].continued() && x.entry != nil {
-			if err := x.entry.checkpoint(x); err != nil {
-				return err
-			}
+		if err := x.checkpoint(n, n+1 < limit); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// conclude commits what came of the run, all at once, and answers. failed is why it came to nothing.
+// checkpoint makes a step durable that another one follows.
+func (x *run) checkpoint(n int, mayGoOn bool) error {
+	x.noteStep(n)
+	if !mayGoOn || !x.Steps[n].continued() {
+		return nil
+	}
+	x.rec.mu.Lock()
+	made := x.rec.made
+	x.rec.mu.Unlock()
+	if !made {
+		if x.entry != nil {
+			return x.entry.checkpoint(x)
+		}
+		return nil
+	}
+	b := &mastra.Batch{}
+	ctx := context.WithoutCancel(x.ctx)
+	return x.withChunks(b, false, func() error {
+		return x.writeRecord(b, mastra.StatusRunning, n+1, func() error {
+			if x.entry != nil {
+				return x.entry.store(ctx, x, b, mastra.StatusRunning)
+			}
+			return x.commit(ctx, b)
+		})
+	})
+}
+
+// conclude commits what came of the run, all at once, and answers. failed is why it came to nothing, or errSuspended.
 func (x *run) conclude(failed error) error {
+	suspended := errors.Is(failed, errSuspended)
+	if errors.Is(failed, errLost) {
+		x.elsewhere = true
+		return mastra.Errorf(mastra.CodeUnavailable, "The run goes on elsewhere, or was canceled: ask for it by its runId")
+	}
 	x.makeAnswer()
-	if x.log != nil {
+	switch {
+	case x.log != nil && suspended:
+		x.emitWaiting()
+	case x.log != nil:
 		x.log.Hold()
 		x.emitEnd(failed)
 	}
+	if suspended {
+		failed = nil
+	}
 	if !x.closed {
-		if err := x.keep(failed); err != nil {
+		if err := x.keep(failed, suspended); err != nil {
 			x.m.Logger.ErrorContext(x.ctx, "the outcome of a run was not stored", "runId", x.RunID, "agent", x.agent.ID, "failed", failed, "error", err)
+			if errors.Is(err, errLost) {
+				x.elsewhere = true
+				if x.log != nil {
+					x.log.Drop()
+				}
+				return mastra.Errorf(mastra.CodeUnavailable, "The run goes on elsewhere, or was canceled: ask for it by its runId")
+			}
 			if failed == nil {
 				failed = err
 				if x.log != nil {
@@ -329,6 +433,9 @@ func (x *run) conclude(failed error) error {
 		x.log.Show()
 	} else if failed == nil {
 		x.result = x.makeResult()
+		if suspended {
+			x.suspendedResult(x.result)
+		}
 	}
 	return failed
 }
@@ -357,19 +464,31 @@ func (x *run) makeAnswer() {
 	}
 }
 
-// keep commits the answer, the trace and the claim. The commit does not end with the run's context: what was done is kept.
-func (x *run) keep(failed error) error {
+// keep commits the answer, the trace, the claim and the record. The commit does not end with the run's context: what was
+// done is kept.
+func (x *run) keep(failed error, suspended bool) error {
 	b := &mastra.Batch{}
 	if x.stores() && x.answer.ID != "" {
 		b.Messages = []mastra.Message{x.answer}
 	}
 	b.Spans = x.traced(failed)
 	ctx := context.WithoutCancel(x.ctx)
+	status := mastra.StatusSuccess
+	switch {
+	case suspended:
+		status = mastra.StatusSuspended
+	case errors.Is(context.Cause(x.ctx), runlog.ErrCanceled):
+		status = mastra.StatusCanceled
+	case failed != nil:
+		status = mastra.StatusFailed
+	}
 	return x.withChunks(b, true, func() error {
-		if x.entry == nil {
-			return x.commit(ctx, b)
-		}
-		return x.entry.settle(ctx, x, b, failed)
+		return x.writeRecord(b, status, len(x.Steps), func() error {
+			if x.entry == nil {
+				return x.commit(ctx, b)
+			}
+			return x.entry.settle(ctx, x, b, failed)
+		})
 	})
 }
 

@@ -19,13 +19,14 @@ type Runner struct {
 	runs   *runlog.Supervisor
 	claims *claims
 	chunks *runlog.Recorder
+	kept   *keeper
 }
 
 var _ mastra.AgentRunner = (*Runner)(nil)
 
 // New makes a Runner whose runs s owns.
 func New(s *runlog.Supervisor) *Runner {
-	return &Runner{runs: s, claims: newClaims(s), chunks: runlog.NewRecorder(s)}
+	return &Runner{runs: s, claims: newClaims(s), chunks: runlog.NewRecorder(s), kept: newKeeper(s)}
 }
 
 // Cancel ends the run of that id, of ctx's tenant: the model call is broken off and what there is so far is kept.
@@ -55,16 +56,13 @@ func (r *Runner) Stream(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 	switch {
 	case err != nil:
 		return nil, err
+	case other == nil && x.again && !x.closed && x.recorded():
+		// It is a run that lasts: whoever takes it over goes on with it, not this request.
+		x.entry.discard()
+		x.task.End()
+		return r.chunks.Follow(ctx, m, x.RunID, mastra.Position{})
 	case other == nil:
-		x.log = &runlog.Log{}
-		if !x.closed { // else it is stored already
-			x.log = r.chunks.Open(x.ctx, m, runlog.Origin{RunID: x.RunID, ResourceID: x.resourceID, From: mastra.Position{Epoch: x.Epoch}})
-		}
-		if x.entry != nil {
-			x.entry.log.Store(x.log)
-		}
-		x.task.Go(x.perform, func(error) { x.log.Close() })
-		return x.log.Read(ctx, 0), nil
+		return x.stream(ctx)
 	}
 	if other.log.Load() == nil { // it has just begun, or it is no stream
 		if _, err := other.wait(ctx); ctx.Err() != nil {
@@ -100,6 +98,11 @@ func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c
 	}
 	x = newRun(r, task, m, a, c, model)
 	x.RunID = id
+	if c.RunID != "" && !x.nested {
+		if err := x.replaceRecord(); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := x.offerTools(); err != nil {
 		return nil, nil, err
 	}

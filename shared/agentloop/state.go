@@ -68,9 +68,24 @@ type call struct {
 	Result mastra.JSON      `json:"r,omitzero"`
 	Error  *mastra.RunError `json:"e,omitempty"`
 	EndAt  int64            `json:"t,omitzero"`
+
+	Waits   string      `json:"w,omitempty"` // for what: see below
+	Payload mastra.JSON `json:"p,omitzero"`  // what the tool suspended with
+	Answer  mastra.JSON `json:"q,omitzero"`  // to be given to the tool
+	Verdict *bool       `json:"v,omitempty"` // of a person who was asked for approval
+	Reason  string      `json:"y,omitempty"` // for declining
 }
 
-func (c *call) done() bool { return c.Result != nil || c.Error != nil }
+// What a call waits for.
+const (
+	waitsApproval = "a"
+	waitsTool     = "s"
+)
+
+// done says that the call has an outcome.
+func (c *call) done() bool { return c.Result != nil || c.Error != nil || c.declined() && c.EndAt != 0 }
+
+func (c *call) declined() bool { return c.Verdict != nil && !*c.Verdict }
 
 // args are those that stand in messages: an object at any rate.
 func (c *call) args() mastra.JSON {
@@ -139,7 +154,7 @@ func decodeState(data mastra.JSON) (*state, error) {
 			switch {
 			case p.Kind != text && p.Kind != reasoning && p.Kind != called, (p.Kind == called) != (p.Call != nil):
 				return nil, fmt.Errorf("the state of a claim has a piece of kind %q", p.Kind)
-			case p.Call != nil && !p.Call.done():
+			case p.Call != nil && !p.Call.done() && p.Call.Waits == "":
 				return nil, fmt.Errorf("the state of a claim has a call without an outcome")
 			}
 		}

@@ -20,14 +20,28 @@ func (x *run) step(n int, mayGoOn bool) error {
 	s := &x.Steps[n]
 	span := x.trace.begin(s.StartedAt)
 	if x.log != nil {
-		x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.MessageID, StartedAt: s.StartedAt})
+		x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.messageID(), StartedAt: s.StartedAt})
 	}
 	asked := len(x.prompt)
 	err := x.ask(s)
 	x.inferenceTraced(n, span, err)
+	return x.finishStep(n, span, asked, mayGoOn, err)
+}
+
+// goOn goes on with a step whose calls were answered.
+func (x *run) goOn(n int, mayGoOn bool) error {
+	return x.finishStep(n, x.trace.begin(x.ms()), len(x.prompt), mayGoOn, nil)
+}
+
+// finishStep runs the tools that the model called, unless err says that it failed.
+func (x *run) finishStep(n int, span span, asked int, mayGoOn bool, err error) error {
+	s := &x.Steps[n]
 	if err == nil && s.continued() {
 		x.runTools(s, span)
-		err = x.ctx.Err()
+		if err = x.ctx.Err(); err == nil && len(x.waiting()) > 0 {
+			x.stepTraced(n, span, x.prompt[:asked], mayGoOn, nil)
+			return errSuspended
+		}
 	}
 	x.stepTraced(n, span, x.prompt[:asked], mayGoOn, err)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,9 +16,10 @@ import (
 // atOnce is how many tool calls of one step run at the same time.
 const atOnce = 10
 
-// runTools gives every call of a step an outcome. A call that cannot be run, and a tool that fails, are told to the model.
+// runTools gives every call of a step an outcome, or has it wait for one. A call that cannot be run, and a tool that fails,
+// are told to the model.
 func (x *run) runTools(s *step, parent span) {
-	calls := s.calls()
+	calls := slices.DeleteFunc(s.calls(), func(c *call) bool { return c.done() || c.Waits != "" })
 	spans := make([]mastra.Span, len(calls))
 	if len(calls) == 1 {
 		spans[0] = x.runTool(calls[0], parent)
@@ -33,12 +35,18 @@ func (x *run) runTools(s *step, parent span) {
 		}
 		all.Wait()
 	}
-	x.trace.spans = append(x.trace.spans, spans...)
+	for _, s := range spans {
+		if s.SpanID != "" {
+			x.trace.spans = append(x.trace.spans, s)
+		}
+	}
 	if x.log == nil {
 		return
 	}
-	for _, c := range calls {
-		x.emitOutcome(c)
+	for _, c := range s.calls() {
+		if slices.Contains(calls, c) {
+			x.emitOutcome(c)
+		}
 	}
 }
 
@@ -48,18 +56,32 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 	t := x.tool(c.Name)
 	valid := true
 	switch {
+	case c.declined(): // not run; the model is told why
 	case t == nil:
 		c.Error = &mastra.RunError{Name: "ToolNotFoundError", Message: x.unknownTool(c.Name)}
 	case c.Args == nil:
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q received invalid arguments — the provided JSON could not be parsed. Please provide valid JSON arguments.", c.Name)}
-	case t.RequireApproval:
+	case (t.RequireApproval || x.call.Approve) && c.Verdict == nil && !x.nested:
+		c.Waits = waitsApproval
+		return mastra.Span{}
+	case t.RequireApproval && c.Verdict == nil:
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q was not run: it requires a person's approval, which cannot be asked for here.", c.Name)}
 	default:
 		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: id})
 		err := runlog.Safely(func() (err error) {
-			c.Result, err = t.Call(ctx, c.Args)
+			if c.Answer != nil {
+				c.Result, err = t.CallAgain(ctx, c.Args, c.Answer)
+			} else {
+				c.Result, err = t.Call(ctx, c.Args)
+			}
 			return err
 		})
+		if waits := mastra.Suspended(err); waits != nil && !x.nested {
+			if c.Payload, err = schema.Marshal(waits.Payload); err == nil {
+				c.Result, c.Waits, c.Answer = nil, waitsTool, nil
+				return mastra.Span{}
+			}
+		}
 		var invalid *schema.InvalidError
 		if errors.As(err, &invalid) {
 			c.Result, valid = invalidInput(c, invalid.Issues), false

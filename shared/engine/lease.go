@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -133,6 +134,12 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execut
 	now := mastra.TimeOf(m.Now())
 	if run.LeaseUntil >= now && (run.Owner != "" || run.LeaseUntil > now+maxEarly) { // somebody works on it, or it sleeps
 		return nil, &mastra.Again{After: time.Duration(run.LeaseUntil-now)*time.Millisecond + time.Second}
+	}
+	if strings.HasPrefix(run.WorkflowID, mastra.AgentRuns) {
+		if m.Agents == nil {
+			return nil, nil
+		}
+		return nil, m.Agents.TakeOver(ctx, m, run)
 	}
 	w, err := m.Workflow(run.WorkflowID)
 	reason := ""

@@ -40,6 +40,36 @@ type AgentRunner interface {
 	// Stream starts a run and returns its chunks. What is wrong before the model is called comes back as an error,
 	// what goes wrong later as a chunk of type "error". Leaving the loop leaves the run running.
 	Stream(ctx context.Context, m *Mastra, a *Agent, c AgentCall) (iter.Seq2[Chunk, error], error)
+	// Resume answers a call that a suspended run waits for, and runs to the end or the next suspension. Of several at once
+	// one wins, the others are a CodeConflict.
+	Resume(ctx context.Context, m *Mastra, a *Agent, c AgentResume) (*AgentResult, error)
+	ResumeStream(ctx context.Context, m *Mastra, a *Agent, c AgentResume) (iter.Seq2[Chunk, error], error)
+	// Observe yields a run's chunks behind after until its stream stops, wherever the run goes on.
+	Observe(ctx context.Context, m *Mastra, runID string, after Position) (iter.Seq2[Chunk, error], error)
+	// TakeOver goes on, in the background, with a run whose process died; it does nothing where another one was first.
+	TakeOver(ctx context.Context, m *Mastra, run *Run) error
+}
+
+// AgentRuns begins the WorkflowID of an agent's stored run; the agent's ID follows.
+const AgentRuns = "agent:"
+
+// AgentResume answers a call that a run waits for.
+type AgentResume struct {
+	RunID      string
+	ToolCallID string // "": the only one
+	Data       JSON   // {approved, reason} for an approval, what the tool asks for else
+	Context    RequestContext
+}
+
+// PendingCall is a tool call that a suspended run waits for. The stored run's Result is a list of them.
+type PendingCall struct {
+	ToolCallID       string `json:"toolCallId"`
+	ToolName         string `json:"toolName"`
+	Args             JSON   `json:"args,omitzero"`
+	RequiresApproval bool   `json:"requiresApproval"`
+	SuspendPayload   JSON   `json:"suspendPayload,omitzero"`
+	ResumeSchema     string `json:"resumeSchema,omitempty"` // JSON Schema as text
+	ThreadID         string `json:"threadId,omitempty"`
 }
 
 // AgentCall is one call of an agent.
@@ -59,6 +89,7 @@ type AgentCall struct {
 	MaxSteps       int     // 0: the agent's
 	ToolChoice     ToolChoice
 	ActiveTools    []string // nil: all
+	Approve        bool     // ask before any tool is run
 	Settings       ModelSettings
 	ModelOptions   map[string]JSON // see ModelRequest.Options
 	Tracing        TracingOptions

@@ -58,12 +58,13 @@ type Part struct {
 
 // Invocation is a tool call beside its result.
 type Invocation struct {
-	State      string `json:"state"` // "call", "result" or "output-error"
-	ToolCallID string `json:"toolCallId"`
-	ToolName   string `json:"toolName"`
-	Args       JSON   `json:"args"`
-	Result     JSON   `json:"result,omitempty"`
-	ErrorText  string `json:"errorText,omitempty"` // of an output-error
+	State      string    `json:"state"` // "call", "result", "output-error" or "output-denied"
+	ToolCallID string    `json:"toolCallId"`
+	ToolName   string    `json:"toolName"`
+	Args       JSON      `json:"args"`
+	Result     JSON      `json:"result,omitempty"`
+	ErrorText  string    `json:"errorText,omitempty"` // of an output-error
+	Approval   *Approval `json:"approval,omitempty"`
 }
 
 // PromptMessage is a message as a model is given it.

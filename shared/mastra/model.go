@@ -99,6 +99,7 @@ const (
 	FinishFilter    FinishReason = "content-filter"
 	FinishError     FinishReason = "error"
 	FinishOther     FinishReason = "other"
+	FinishSuspended FinishReason = "suspended" // of a run alone: a call waits for an answer
 )
 
 // Usage counts tokens. InputTokens hold those read from a cache and those written to one, OutputTokens those of reasoning.

@@ -22,10 +22,14 @@ const (
 	ChunkToolCall       = "tool-call"
 	ChunkToolResult     = "tool-result"
 	ChunkToolError      = "tool-error"
+	ChunkApproval       = "tool-call-approval"  // the call waits for a person; the stream stops
+	ChunkSuspended      = "tool-call-suspended" // the tool waits for an answer; the stream stops
+	ChunkDenied         = "tool-output-denied"  // a person declined the call
 	ChunkStepFinish     = "step-finish"
 	ChunkFinish         = "finish"
 	ChunkError          = "error"
 	ChunkAbort          = "abort" // the run was cancelled; nothing follows
+	ChunkEpoch          = "epoch" // another process took the run over: it goes on behind its last whole step, what came after is repeated
 )
 
 // RunStart is the payload of start.
@@ -84,6 +88,36 @@ type ToolFailed struct {
 	ToolName   string   `json:"toolName"`
 }
 
+// ToolWaits is the payload of tool-call-approval and, with SuspendPayload, of tool-call-suspended.
+type ToolWaits struct {
+	ToolCallID     string `json:"toolCallId"`
+	ToolName       string `json:"toolName"`
+	SuspendPayload JSON   `json:"suspendPayload,omitzero"`
+	Args           JSON   `json:"args,omitzero"`
+	ResumeSchema   string `json:"resumeSchema,omitempty"`
+}
+
+// ToolDenied is the payload of tool-output-denied.
+type ToolDenied struct {
+	ToolCallID string   `json:"toolCallId"`
+	ToolName   string   `json:"toolName"`
+	Args       JSON     `json:"args,omitzero"`
+	Approval   Approval `json:"approval"`
+}
+
+// Approval is a person's decision on a call.
+type Approval struct {
+	ID       string `json:"id"` // of the call
+	Approved bool   `json:"approved"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Epoch is the payload of epoch.
+type Epoch struct {
+	Epoch int64 `json:"epoch"`
+	Steps int   `json:"steps"` // whole ones before it
+}
+
 // Failure is the payload of error.
 type Failure struct {
 	Type  string   `json:"type"`
@@ -105,6 +139,7 @@ type Finish struct {
 type StepReason struct {
 	Reason      FinishReason `json:"reason"`
 	IsContinued bool         `json:"isContinued"`
+	MessageID   string       `json:"messageId,omitempty"` // of the step that a resumed run goes on with
 }
 
 // FinishOutput is what the run made so far; Text and ToolCalls are the last step's.
@@ -131,6 +166,7 @@ func (f *Finish) append(b []byte) []byte {
 	b = appendMember(slices.Grow(b, size), `{"messageId":`, f.MessageID)
 	b = appendString(append(b, `,"stepResult":{"reason":`...), string(f.StepResult.Reason))
 	b = strconv.AppendBool(append(b, `,"isContinued":`...), f.StepResult.IsContinued)
+	b = appendMember(b, `,"messageId":`, f.StepResult.MessageID)
 	b = f.Metadata.append(append(b, `},"metadata":{`...))
 	b = appendString(append(b, `},"output":{"text":`...), f.Output.Text)
 	b = append(b, `,"toolCalls":[`...)

@@ -21,6 +21,8 @@ type AgentResult struct {
 	TraceID           string        `json:"traceId"`
 	SpanID            string        `json:"spanId"`
 	RunID             string        `json:"runId"`
+	SuspendPayload    JSON          `json:"suspendPayload,omitzero"` // where FinishReason is "suspended": what the first call waits for
+	ResumeSchema      string        `json:"resumeSchema,omitempty"`
 	Messages          []Message     `json:"messages"` // remembered, given and made
 	Remembered        []Message     `json:"rememberedMessages"`
 }

@@ -13,7 +13,8 @@ type Tool struct {
 	Description     string
 	Input, Output   *schema.Schema // Output is nil where none is declared
 	RequireApproval bool           // an agent asks before it runs the tool
-	run             func(context.Context, JSON) (JSON, error)
+	Resume          *schema.Schema // of what a suspended call is answered with; nil where the tool cannot suspend
+	run             func(ctx context.Context, in, resume JSON) (JSON, error)
 }
 
 // Callable is what an agent can call: a tool, another agent, a workflow.
@@ -22,8 +23,15 @@ type Callable interface{ Tool() *Tool }
 // NewTool makes a tool of f. A nil error of f means success; an error is told to the model with its text.
 func NewTool[In, Out any](id, description string, f func(context.Context, In) (Out, error)) *Tool {
 	t := &Tool{ID: id, Description: description, Input: schema.For[In](), Output: schema.For[Out]()}
-	t.run = erase(t.Input, f)
+	run := erase(t.Input, f)
+	t.run = func(ctx context.Context, in, _ JSON) (JSON, error) { return run(ctx, in) }
 	return t
+}
+
+// NewPausableTool makes a tool that may return Suspend; answer is nil until somebody resumes the run with one.
+func NewPausableTool[In, Answer, Out any](id, description string, f func(ctx context.Context, in In, answer *Answer) (Out, error)) *Tool {
+	s := NewPausable(id, f)
+	return &Tool{ID: id, Description: description, Input: s.In, Output: s.Out, Resume: s.Resume, run: s.run}
 }
 
 // Tool makes a tool a Callable.
@@ -45,12 +53,17 @@ func (t *Tool) WithApproval() *Tool { t.RequireApproval = true; return t }
 
 // Step makes a tool a Runnable.
 func (t *Tool) Step() *Step {
-	return &Step{ID: t.ID, Tool: t.ID, Description: t.Description, In: t.Input, Out: t.Output, run: func(ctx context.Context, in, _ JSON) (JSON, error) { return t.run(ctx, in) }}
+	return &Step{ID: t.ID, Tool: t.ID, Description: t.Description, In: t.Input, Out: t.Output, Resume: t.Resume, run: t.run}
 }
 
 // Call validates input, runs the tool and encodes what it returns.
 // Input that does not fit comes back as *schema.InvalidError, what the function returns as it is.
-func (t *Tool) Call(ctx context.Context, input JSON) (JSON, error) { return t.run(ctx, input) }
+func (t *Tool) Call(ctx context.Context, input JSON) (JSON, error) { return t.run(ctx, input, nil) }
+
+// CallAgain is Call with the answer to what an earlier call suspended for.
+func (t *Tool) CallAgain(ctx context.Context, input, answer JSON) (JSON, error) {
+	return t.run(ctx, input, answer)
+}
 
 // erase hides the types of f behind JSON.
 func erase[In, Out any](s *schema.Schema, f func(context.Context, In) (Out, error)) func(context.Context, JSON) (JSON, error) {

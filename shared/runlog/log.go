@@ -109,9 +109,17 @@ func (l *Log) Drop() {
 }
 
 // Close ends the log: readers end after the last chunk. What is not stored yet is stored soon.
-func (l *Log) Close() {
+func (l *Log) Close() { l.end(true) }
+
+// Abandon ends the log of a run that goes on elsewhere: who follows the run looks for it there.
+func (l *Log) Abandon() { l.end(false) }
+
+func (l *Log) end(stops bool) {
 	l.mu.Lock()
 	l.closed = true
+	if l.kept != nil {
+		l.kept.stops = stops
+	}
 	l.notify()
 	l.mu.Unlock()
 	if l.kept != nil {
@@ -131,6 +139,13 @@ func (l *Log) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return int(l.first) + l.shown
+}
+
+// Stopped says that the stream stops with the last chunk, and does not go on elsewhere.
+func (l *Log) Stopped() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.kept == nil || l.kept.stops
 }
 
 // Read follows the log from position from (0 is the first chunk) to its end. Where ctx ends first, its error is the last item.

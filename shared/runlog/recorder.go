@@ -70,7 +70,6 @@ func (l *Log) Block(stop bool) (*mastra.ChunkBlock, error) {
 func (l *Log) take(stop bool) (*mastra.ChunkBlock, error) {
 	k := l.kept
 	l.mu.Lock()
-	k.stops = k.stops || stop
 	chunks := l.chunks
 	if l.held && !stop {
 		chunks = chunks[:l.shown]

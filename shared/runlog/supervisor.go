@@ -104,6 +104,9 @@ func (s *Supervisor) Begin(ctx context.Context, id string) (*Task, error) {
 // Context is the run's own.
 func (t *Task) Context() context.Context { return t.ctx }
 
+// Stop ends the run's context with cause.
+func (t *Task) Stop(cause error) { t.cancel(cause) }
+
 // Rename makes the run known under another id from now on.
 func (t *Task) Rename(id string) {
 	t.s.mu.Lock()

@@ -4,6 +4,7 @@ package agents
 import (
 	"context"
 	"iter"
+	"slices"
 	"strings"
 
 	"mastralambda/shared/handlers/tools"
@@ -14,14 +15,16 @@ import (
 // Routes is the group's table.
 func Routes() []server.Route {
 	read, run := server.Permission("agents:read"), server.Permission("agents:execute")
-	return []server.Route{
+	return slices.Concat([]server.Route{
 		server.JSON("GET /agents", List, read, server.Summary("List all registered agents")),
 		server.JSON("GET /agents/:agentId", Get, read, server.Summary("Get agent metadata")),
 		server.JSON("POST /agents/:agentId/generate", Generate, run, server.Long, server.Summary("Generate agent response")),
 		server.JSON("POST /agents/:agentId/generate/vnext", Generate, run, server.Long, server.Summary("Generate agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/stream", server.SSE, Stream, run, server.Summary("Stream agent response")),
 		server.Stream("POST /agents/:agentId/stream/vnext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
-	}
+		server.Stream("POST /agents/:agentId/streamVNext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
+		server.Stream("POST /agents/:agentId/stream-until-idle", server.SSE, Stream, run, server.Summary("Stream agent response; there are no background tasks to wait for")),
+	}, approvalRoutes())
 }
 
 // Info is an agent as lists and Studio show it.
@@ -161,7 +164,7 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 	}
 	c := mastra.AgentCall{Messages: in.Messages, Context: in.Context, Instructions: strings.Join(in.Instructions, "\n"),
 		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, ToolChoice: mastra.ToolChoice(in.ToolChoice),
-		ActiveTools: in.ActiveTools, Settings: in.ModelSettings, Tracing: in.TracingOptions,
+		ActiveTools: in.ActiveTools, Approve: in.RequireToolApproval, Settings: in.ModelSettings, Tracing: in.TracingOptions,
 		ThreadID: in.ThreadID, ResourceID: in.ResourceID}
 	if mem := in.Memory; mem != nil {
 		c.ThreadID, c.ThreadTitle, c.ThreadMetadata = mem.Thread.ID, mem.Thread.Title, mem.Thread.Metadata

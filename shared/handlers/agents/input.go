@@ -23,12 +23,14 @@ type GenerateInput struct {
 	RequestContext mastra.RequestContext `json:"requestContext,omitempty"`
 	TracingOptions mastra.TracingOptions `json:"tracingOptions,omitzero"`
 
+	RequireToolApproval bool `json:"requireToolApproval,omitzero"`   // ask before any tool is run
+	MaxIdleMs           int  `json:"maxIdleMs,omitzero" minimum:"1"` // of stream-until-idle
+
 	// Not served yet: refused rather than overlooked.
-	ClientTools         mastra.JSON `json:"clientTools,omitempty"`
-	Toolsets            mastra.JSON `json:"toolsets,omitempty"`
-	StructuredOutput    mastra.JSON `json:"structuredOutput,omitempty"`
-	Output              mastra.JSON `json:"output,omitempty"`
-	RequireToolApproval bool        `json:"requireToolApproval,omitzero"`
+	ClientTools      mastra.JSON `json:"clientTools,omitempty"`
+	Toolsets         mastra.JSON `json:"toolsets,omitempty"`
+	StructuredOutput mastra.JSON `json:"structuredOutput,omitempty"`
+	Output           mastra.JSON `json:"output,omitempty"`
 }
 
 func (in *GenerateInput) unserved() (issues []mastra.Issue) {
@@ -37,7 +39,7 @@ func (in *GenerateInput) unserved() (issues []mastra.Issue) {
 		given bool
 	}{
 		{"clientTools", given(in.ClientTools)}, {"toolsets", given(in.Toolsets)}, {"structuredOutput", given(in.StructuredOutput)},
-		{"output", given(in.Output)}, {"requireToolApproval", in.RequireToolApproval},
+		{"output", given(in.Output)},
 	} {
 		if f.given {
 			issues = append(issues, mastra.Issue{Field: f.name, Message: "Not supported by this server yet"})

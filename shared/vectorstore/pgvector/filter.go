@@ -58,6 +58,14 @@ func (w *where) condition(e *filter.Expr, doc string) string {
 	case filter.Not:
 		return "(NOT " + w.condition(e.Args[0], doc) + ")"
 	}
+	if items, ok := e.Value.([]any); ok && len(items) == 0 { // Postgres wants every parameter to be used
+		switch e.Op {
+		case filter.In, filter.All:
+			return "FALSE"
+		case filter.Nin:
+			return "TRUE"
+		}
+	}
 	for _, key := range e.Path {
 		doc = "(" + doc + " -> " + w.arg(key, "text") + ")"
 	}
@@ -89,23 +97,15 @@ func (w *where) compare(e *filter.Expr, v string) string {
 		}
 		return known + map[filter.Op]string{filter.Eq: " = ", filter.Ne: " <> "}[e.Op] + w.json(e.Value)
 	case filter.In, filter.Nin:
-		items := e.Value.([]any)
-		if len(items) == 0 {
-			return map[filter.Op]string{filter.In: "FALSE", filter.Nin: "TRUE"}[e.Op]
-		}
-		list := w.list(items)
+		list := w.list(e.Value.([]any))
 		any := fmt.Sprintf("%s = ANY(%s) OR %s", known, list, anyItem(func(item string) string { return item + " = ANY(" + list + ")" }))
 		if e.Op == filter.Nin {
 			return "NOT (" + any + ")"
 		}
 		return any
 	case filter.All:
-		items := e.Value.([]any)
-		if len(items) == 0 {
-			return "FALSE"
-		}
 		return fmt.Sprintf("CASE WHEN jsonb_typeof(%s) = 'array' THEN NOT EXISTS (SELECT FROM unnest(%s) AS wanted WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(%s) AS item WHERE item = wanted)) ELSE FALSE END",
-			v, w.list(items), v)
+			v, w.list(e.Value.([]any)), v)
 	case filter.ElemMatch:
 		return anyItem(func(item string) string { return w.condition(e.Args[0], item) })
 	case filter.Size:

@@ -45,9 +45,23 @@ type IndexConfig struct {
 	Lists          int `json:"lists,omitzero" minimum:"1" maximum:"32768"`         // of ivfflat
 }
 
-// Vector is one entry of an index. Metadata is a JSON object or nil.
+// Vector is one entry of an index. Metadata is a JSON object or nil. An id is unique in its namespace, "" for the default one.
 type Vector struct {
-	ID       string
+	ID        string
+	Namespace string
+	Values    []float32
+	Metadata  JSON
+}
+
+// VectorSelection names entries of one namespace: those of IDs or those that Filter matches, one of the two.
+type VectorSelection struct {
+	Namespace string
+	IDs       []string
+	Filter    JSON
+}
+
+// VectorUpdate is what changes of entries: what is nil stays. Metadata takes the place of what was there.
+type VectorUpdate struct {
 	Values   []float32
 	Metadata JSON
 }
@@ -80,5 +94,11 @@ type VectorStore interface {
 	BuildIndex(ctx context.Context, name string) error // builds now what the store would build later, best after a bulk load
 	DeleteIndex(ctx context.Context, name string) error
 	Upsert(ctx context.Context, index string, vectors []Vector) error
+	// Replace upserts and deletes, in one change, what else of the vectors' namespace the filter matches: the former chunks
+	// of a document.
+	Replace(ctx context.Context, index, namespace string, filter JSON, vectors []Vector) error
+	// Update and Delete return how many entries they changed. An id that is not there is a CodeNotFound, and nothing changes.
+	Update(ctx context.Context, index string, which VectorSelection, to VectorUpdate) (int, error)
+	Delete(ctx context.Context, index string, which VectorSelection) (int, error)
 	Query(ctx context.Context, index string, q VectorQuery) ([]Match, error)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/vectorstore/filter"
 )
 
 // Limits of what a store takes.
@@ -24,6 +25,7 @@ const (
 	MaxDimension = 16_000
 	MaxID        = 1024      // bytes of an id, and of a namespace
 	MaxBatch     = 256 << 20 // bytes of one upsert
+	MaxIDs       = 100_000   // of one update or delete
 	maxLength    = 1e18      // of a vector: squares of it still fit a float32
 )
 
@@ -62,7 +64,7 @@ func CheckIndex(i *mastra.VectorIndex) error {
 		return invalid("Unknown index type %q", i.Type)
 	case c.M != 0 && (c.M < 2 || c.M > 100), c.EFConstruction != 0 && (c.EFConstruction < 4 || c.EFConstruction > 1000), c.Lists != 0 && (c.Lists < 1 || c.Lists > 32768):
 		return invalid("m must be between 2 and 100, efConstruction between 4 and 1000, lists between 1 and 32768")
-	case c.EFConstruction != 0 && c.EFConstruction < 2*max(c.M, 16) || c.M > 32 && c.EFConstruction == 0:
+	case c.EFConstruction != 0 && c.EFConstruction < 2*max(c.M, 16):
 		return invalid("efConstruction must be at least twice m, which is 16 where it is not given")
 	case i.Dimension < 1 || i.Dimension > MaxDimension:
 		return invalid("Dimension must be between 1 and %d", MaxDimension)
@@ -90,18 +92,93 @@ func Missing(id string) error {
 
 // CheckVector returns the length of a vector that fits an index of dim dimensions, and compacts its metadata.
 func CheckVector(index string, dim int, v *mastra.Vector) (norm float64, err error) {
-	if v.ID == "" || !CheckText(v.ID) {
+	if v.ID == "" || !text(v.ID) {
 		return 0, invalid("The id of a vector must have between 1 and %d bytes of text", MaxID)
 	}
-	if v.Metadata, err = checkMetadata(v.ID, v.Metadata); err != nil {
+	if err := CheckNamespace(v.Namespace); err != nil {
+		return 0, err
+	}
+	if v.Metadata, err = CheckMetadata(v.ID, v.Metadata); err != nil {
 		return 0, err
 	}
 	return CheckValues(index, dim, v.Values)
 }
 
-// CheckText says whether s can be an id: Postgres keeps no NUL.
-func CheckText(s string) bool {
+// text says whether s can be an id: Postgres keeps no NUL.
+func text(s string) bool {
 	return len(s) <= MaxID && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// CheckNamespace refuses a namespace that is none.
+func CheckNamespace(name string) error {
+	if !text(name) {
+		return invalid("A namespace must have at most %d bytes of text", MaxID)
+	}
+	return nil
+}
+
+// CheckQuery reads what a query asks for, but for its vector.
+func CheckQuery(q *mastra.VectorQuery) (*filter.Expr, error) {
+	if q.TopK < 1 {
+		return nil, invalid("topK must be a positive number")
+	}
+	if err := CheckNamespace(q.Namespace); err != nil {
+		return nil, err
+	}
+	return filter.Parse(q.Filter)
+}
+
+// CheckSelection reads what names entries: the filter is nil where ids do.
+func CheckSelection(which mastra.VectorSelection) (*filter.Expr, error) {
+	if err := CheckNamespace(which.Namespace); err != nil {
+		return nil, err
+	}
+	f, err := filter.Parse(which.Filter)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(which.IDs) > 0 && len(which.Filter) > 0:
+		return nil, invalid("Either ids or a filter name vectors, not both")
+	case len(which.IDs) == 0 && f == nil:
+		return nil, invalid("Ids or a filter that is not empty must name vectors")
+	case len(which.IDs) > MaxIDs:
+		return nil, invalid("At most %d ids name vectors", MaxIDs)
+	case f == nil:
+		for _, id := range which.IDs {
+			if !text(id) {
+				return nil, invalid("The id of a vector must have between 1 and %d bytes of text", MaxID)
+			}
+		}
+	}
+	return f, nil
+}
+
+// CheckReplace reads what a Replace deletes.
+func CheckReplace(namespace string, where mastra.JSON, vectors []mastra.Vector) (*filter.Expr, error) {
+	f, err := CheckSelection(mastra.VectorSelection{Namespace: namespace, Filter: where})
+	if err != nil {
+		return nil, err
+	}
+	if len(vectors) == 0 {
+		return nil, invalid("There are no vectors to upsert")
+	}
+	for _, v := range vectors {
+		if v.Namespace != namespace {
+			return nil, invalid("The vector %q is in another namespace than what it replaces", v.ID)
+		}
+	}
+	return f, nil
+}
+
+// CheckUpdate refuses an update that changes nothing, or what it changes to. norm is that of its values.
+func CheckUpdate(index string, dim int, to *mastra.VectorUpdate) (norm float64, err error) {
+	if to.Values == nil && to.Metadata == nil {
+		return 0, invalid("An update needs a vector or metadata")
+	}
+	if to.Metadata, err = CheckMetadata("update", to.Metadata); err != nil || to.Values == nil {
+		return 0, err
+	}
+	return CheckValues(index, dim, to.Values)
 }
 
 // CheckValues returns the length of values that fit an index of dim dimensions.
@@ -120,9 +197,9 @@ func CheckValues(index string, dim int, values []float32) (float64, error) {
 	return norm, nil
 }
 
-// checkMetadata returns compact metadata that every store can keep: an object without NUL, its numbers in the range of a
+// CheckMetadata returns compact metadata that every store can keep: an object without NUL, its numbers in the range of a
 // float64.
-func checkMetadata(id string, data mastra.JSON) (mastra.JSON, error) {
+func CheckMetadata(id string, data mastra.JSON) (mastra.JSON, error) {
 	if data == nil {
 		return nil, nil
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-
-	"mastralambda/shared/vectorstore"
 )
 
 const (
@@ -17,7 +15,8 @@ const (
 // change is what one caller wants committed.
 type change struct {
 	entries []entry
-	seed    uint64 // of the index that the codes were made for
+	plan    func(*state) ([]entry, error) // where not nil it makes the entries of what the index holds then
+	seed    uint64                        // of the index that the codes were made for
 	bytes   int
 	done    bool
 	err     error
@@ -33,7 +32,7 @@ func (ix *index) commit(s *Store, c *change) error {
 	for !c.done {
 		ix.queueMu.Lock()
 		n, bytes := 0, 0
-		for n < len(ix.queue) && (n == 0 || bytes+ix.queue[n].bytes <= maxCommit) {
+		for n < len(ix.queue) && (n == 0 || bytes+ix.queue[n].bytes <= maxCommit && ix.queue[0].plan == nil && ix.queue[n].plan == nil) {
 			bytes += ix.queue[n].bytes
 			n++
 		}
@@ -101,12 +100,12 @@ func (st *state) accepts(c *change) error {
 	if c.seed != st.seed {
 		return errGone
 	}
-	for _, e := range c.entries {
-		if _, ok := st.byID[e.id]; e.kind == kindDelete && !ok {
-			return vectorstore.Missing(e.id)
-		}
+	if c.plan == nil {
+		return nil
 	}
-	return nil
+	var err error
+	c.entries, err = c.plan(st)
+	return err
 }
 
 // compact writes what lives into a new file, which takes the place of the old one, where that has more garbage than life.

@@ -139,11 +139,11 @@ func TestTwoStores(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, a, vectors(0, 5, 70))
-	if err := a.Delete(t.Context(), "docs", []string{"id4"}); err != nil {
+	if _, err := a.Delete(t.Context(), "docs", mastra.VectorSelection{IDs: []string{"id4"}}); err != nil {
 		t.Fatal(err)
 	}
 	holds(t, b, vectors(0, 4, 70))
-	if err := b.Delete(t.Context(), "docs", []string{"id0", "id4"}); mastra.CodeOf(err) != mastra.CodeNotFound {
+	if _, err := b.Delete(t.Context(), "docs", mastra.VectorSelection{IDs: []string{"id0", "id4"}}); mastra.CodeOf(err) != mastra.CodeNotFound {
 		t.Errorf("deleting what is gone: %v", err)
 	}
 	holds(t, b, vectors(0, 4, 70))

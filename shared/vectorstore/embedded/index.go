@@ -18,7 +18,8 @@ const (
 
 // slot is the place of one vector. A vector that is overwritten gets a new one.
 type slot struct {
-	id               string
+	id               string // with its namespace, see stored
+	space            int32  // its namespace's number
 	valuesAt, metaAt int64
 	meta             []byte // nil where it is too long
 	metaLen          int32
@@ -44,6 +45,8 @@ type state struct {
 	seen    int64 // the file's size when it was last looked at
 	chunks  []*chunk
 	byID    map[string]uint32
+	spaces  map[string]int32 // numbers of namespaces
+	kept    selections
 	live    int
 	garbage int64 // bytes of the file that nobody needs
 }
@@ -121,7 +124,7 @@ func openState(path string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &state{file: f, end: headerSize, byID: map[string]uint32{}}
+	st := &state{file: f, end: headerSize, byID: map[string]uint32{}, spaces: map[string]int32{"": 0}}
 	var b [headerSize]byte
 	if st.info, err = f.Stat(); err == nil {
 		if _, err = f.ReadAt(b[:min(headerSize, st.info.Size())], 0); err == nil {
@@ -168,6 +171,13 @@ func (st *state) apply(r record, small []byte) (err error) {
 	}
 	put := func(id, meta, code []byte, metaAt, valuesAt int64) {
 		s := slot{id: string(id), valuesAt: valuesAt, metaAt: metaAt, metaLen: int32(len(meta))}
+		namespace, _ := split(s.id)
+		space, ok := st.spaces[namespace]
+		if !ok {
+			space = int32(len(st.spaces))
+			st.spaces[namespace] = space
+		}
+		s.space = space
 		if len(meta) <= keptMeta {
 			s.meta = bytes.Clone(meta)
 		}

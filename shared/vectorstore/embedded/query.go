@@ -73,7 +73,11 @@ func (st *state) query(ctx context.Context, q *mastra.VectorQuery, norm float64,
 		}
 		ask = st.coder.ask(scaled, sc.room)
 	}
-	if err := st.scan(ctx, &ask, f, sc); err != nil {
+	space, ok := st.spaces[q.Namespace]
+	if !ok {
+		return []mastra.Match{}, nil
+	}
+	if err := st.scan(ctx, &ask, space, string(q.Filter), f, sc); err != nil {
 		return nil, err
 	}
 	best := &topK{k: min(q.TopK, len(sc.all))}
@@ -168,8 +172,9 @@ func better(a, b candidate) int {
 	return cmp.Compare(a.slot, b.slot)
 }
 
-// scan collects the vectors that f matches into sc.all, with their coarse estimates where there are codes.
-func (st *state) scan(ctx context.Context, ask *question, f *filter.Expr, sc *scratch) error {
+// scan collects the vectors of a namespace that f, which is key, matches into sc.all, with their coarse estimates where there
+// are codes.
+func (st *state) scan(ctx context.Context, ask *question, space int32, key string, f *filter.Expr, sc *scratch) error {
 	words := st.words()
 	workers := 1
 	if work := st.live * words; f != nil && st.live > chunkSlots || work > 64*chunkSlots {
@@ -177,6 +182,10 @@ func (st *state) scan(ctx context.Context, ask *question, f *filter.Expr, sc *sc
 	}
 	for len(sc.parts) < workers {
 		sc.parts = append(sc.parts, nil)
+	}
+	var matching selection
+	if f != nil {
+		matching = st.kept.get(key, len(st.chunks))
 	}
 	errs := make([]error, workers)
 	share := (len(st.chunks) + workers - 1) / max(1, workers)
@@ -188,20 +197,15 @@ func (st *state) scan(ctx context.Context, ask *question, f *filter.Expr, sc *sc
 				break
 			}
 			c := st.chunks[n]
+			if f != nil {
+				if errs[w] = matching.fill(st, n, f); errs[w] != nil {
+					break
+				}
+			}
 			for i := range c.slots {
 				s := &c.slots[i]
-				if s.dead {
+				if s.dead || s.space != space || f != nil && !matching.has(n, i) {
 					continue
-				}
-				if f != nil {
-					meta, err := st.meta(s)
-					if err != nil {
-						errs[w] = err
-						break
-					}
-					if !f.Match(meta) {
-						continue
-					}
 				}
 				at := candidate{slot: uint32(n*chunkSlots + i)}
 				if st.coded() {
@@ -219,6 +223,9 @@ func (st *state) scan(ctx context.Context, ask *question, f *filter.Expr, sc *sc
 			return errs[w]
 		}
 		sc.all = append(sc.all, sc.parts[w]...)
+	}
+	if f != nil {
+		st.kept.put(key, matching)
 	}
 	return nil
 }
@@ -353,7 +360,8 @@ func (st *state) matches(best *topK, q *mastra.VectorQuery, sc *scratch) ([]mast
 		if err != nil {
 			return nil, err
 		}
-		m := mastra.Match{ID: s.id, Score: score, Metadata: meta}
+		_, id := split(s.id)
+		m := mastra.Match{ID: id, Score: score, Metadata: meta}
 		if q.IncludeVector {
 			m.Vector = slices.Clone(values)
 		}

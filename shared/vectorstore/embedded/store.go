@@ -18,7 +18,6 @@ import (
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/vectorstore"
-	"mastralambda/shared/vectorstore/filter"
 )
 
 // Store is a mastra.VectorStore under one directory. A caller sees the indexes of its tenant only. Several processes
@@ -286,69 +285,10 @@ func (s *Store) DeleteIndex(ctx context.Context, name string) error {
 	return err
 }
 
-// Upsert puts vectors into an index; one whose id is there takes its place. Of two of one id the later one stays.
-func (s *Store) Upsert(ctx context.Context, name string, vectors []mastra.Vector) error {
-	if len(vectors) == 0 {
-		return mastra.Errorf(mastra.CodeInvalid, "There are no vectors to upsert")
-	}
-	return s.with(ctx, name, func(ix *index) error {
-		ix.mu.RLock()
-		st := ix.st
-		ix.mu.RUnlock()
-		if st == nil {
-			return errGone
-		}
-		c := &change{seed: st.seed, entries: make([]entry, len(vectors))}
-		room := make([]float32, 64*st.words())
-		for i := range vectors {
-			if i%64 == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			v := vectors[i]
-			norm, err := vectorstore.CheckVector(name, st.dim, &v)
-			if err != nil {
-				return err
-			}
-			e := entry{kind: kindPut, id: v.ID, values: v.Values, meta: v.Metadata}
-			if st.coded() {
-				e.code = make([]uint64, planes*st.words())
-				e.est = st.coder.encode(v.Values, st.scale(norm), e.code, room)
-				e.est.length = float32(norm)
-			}
-			c.entries[i] = e
-			if c.bytes += len(e.id) + len(e.meta) + st.codeSize() + 4*st.dim; c.bytes > vectorstore.MaxBatch {
-				return mastra.Errorf(mastra.CodeTooLarge, "One upsert takes at most %d MiB", vectorstore.MaxBatch>>20)
-			}
-		}
-		return ix.commit(s, c)
-	})
-}
-
-// Delete removes vectors, all of them or, where one is not there, none.
-func (s *Store) Delete(ctx context.Context, name string, ids []string) error {
-	return s.with(ctx, name, func(ix *index) error {
-		ix.mu.RLock()
-		st := ix.st
-		ix.mu.RUnlock()
-		if st == nil {
-			return errGone
-		}
-		c := &change{seed: st.seed, entries: make([]entry, len(ids))}
-		for i, id := range ids {
-			c.entries[i] = entry{kind: kindDelete, id: id}
-			c.bytes += len(id)
-		}
-		return ix.commit(s, c)
-	})
-}
-
 // Query finds the nearest vectors. One that answers better than the worst of the answers is missed with a probability
 // of under one percent.
 func (s *Store) Query(ctx context.Context, name string, q mastra.VectorQuery) (matches []mastra.Match, err error) {
-	if q.TopK < 1 {
-		return nil, mastra.Errorf(mastra.CodeInvalid, "topK must be a positive number")
-	}
-	f, err := filter.Parse(q.Filter)
+	f, err := vectorstore.CheckQuery(&q)
 	if err != nil {
 		return nil, err
 	}

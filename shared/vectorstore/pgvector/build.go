@@ -1,6 +1,7 @@
 package pgvector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -13,7 +14,11 @@ import (
 )
 
 // buildMemory is what a build may take of the server's memory: one that does not fit is many times slower.
-const buildMemory = "256MB"
+const (
+	buildMemory = "256MB"
+	defaultEF   = 160 // pgvector's own 64 loses clusters: a recall of 0.95 where this has 1.00
+	maxNumbers  = 8   // keys of metadata that are indexed as numbers
+)
 
 // BuildIndex builds what queries of the index are answered from, and returns when it is built. Entries that come later are
 // added to it one by one, which is slower than a load before it.
@@ -23,7 +28,7 @@ func (s *Store) BuildIndex(ctx context.Context, name string) error {
 
 // buildLater builds an index in the background, once it is worth it. Until it is there all entries are compared.
 func (s *Store) buildLater(ix *index, st state) {
-	if !ix.indexable() || st.indexed || st.rows < buildFrom {
+	if st.built || st.rows < buildFrom {
 		return
 	}
 	ix.mu.Lock()
@@ -70,48 +75,80 @@ func (s *Store) build(ctx context.Context, ix *index) error {
 	return err
 }
 
-func (ix *index) createIndexes(ctx context.Context, conn *pgx.Conn) error {
+// indexed is one index in Postgres.
+type indexed struct{ name, on string }
+
+// wanted are the indexes of the table: of its metadata, and last of its vectors.
+func (ix *index) wanted(ctx context.Context, conn *pgx.Conn) ([]indexed, error) {
+	all := []indexed{{ix.metaName(), `gin (metadata jsonb_path_ops) WITH (fastupdate = off)`}}
+	keys, err := ix.numbers(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for i, key := range keys {
+		all = append(all, indexed{fmt.Sprintf("vectors_%d_number_%d", ix.id, i), fmt.Sprintf("btree (%s)", number("(metadata -> "+key+"::text)"))})
+	}
 	if !ix.indexable() {
-		return nil
-	}
-	var valid, there bool
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1)), EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)`,
-		"mastralambda."+ix.annName()).Scan(&there, &valid); err != nil || valid {
-		return err
-	}
-	if there { // a build that was cut off has left it
-		if _, err := conn.Exec(ctx, `DROP INDEX CONCURRENTLY IF EXISTS mastralambda.`+ix.annName()); err != nil {
-			return err
-		}
+		return all, nil
 	}
 	with := ""
 	switch ix.kind {
 	case mastra.HNSW:
-		m, ef := ix.config.M, ix.config.EFConstruction
-		if m == 0 {
-			m = 16
-		}
-		if ef == 0 {
-			ef = max(64, 2*m)
-		}
-		with = fmt.Sprintf("m = %d, ef_construction = %d", m, ef)
+		m := cmp.Or(ix.config.M, 16)
+		with = fmt.Sprintf("m = %d, ef_construction = %d", m, cmp.Or(ix.config.EFConstruction, max(defaultEF, 2*m)))
 	case mastra.IVFFlat:
 		lists := ix.config.Lists
 		if lists == 0 {
 			var n float64
 			if err := conn.QueryRow(ctx, `SELECT count(*) FROM `+ix.table()).Scan(&n); err != nil {
-				return err
+				return nil, err
 			}
 			lists = ivfLists(n)
 		}
 		with = fmt.Sprintf("lists = %d", lists)
 	}
+	return append(all, indexed{ix.annName(), fmt.Sprintf("%s ((%s) %s) WITH (%s)", ix.kind, ix.key("embedding"), ix.operatorClass(), with)}), nil
+}
+
+// numbers are the keys of metadata that mostly hold numbers, as literals of SQL. Ranges of them are asked for.
+func (ix *index) numbers(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	rows, err := conn.Query(ctx, fmt.Sprintf(`WITH sample AS MATERIALIZED (SELECT metadata FROM %s LIMIT $1)
+		SELECT quote_literal(key) FROM sample, jsonb_each(metadata) AS member (key, value) WHERE jsonb_typeof(value) = 'number' AND octet_length(key) <= 200
+		GROUP BY key HAVING count(*) > (SELECT count(*) / 2 FROM sample) ORDER BY count(*) DESC, key LIMIT $2`, ix.table()), sampleRows, maxNumbers)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func (ix *index) createIndexes(ctx context.Context, conn *pgx.Conn) error {
+	all, err := ix.wanted(ctx, conn)
+	if err != nil {
+		return err
+	}
 	if _, err := conn.Exec(ctx, `SELECT set_config('maintenance_work_mem', $1, FALSE)`, buildMemory); err != nil {
 		return err
 	}
-	_, err := conn.Exec(ctx, fmt.Sprintf(`CREATE INDEX CONCURRENTLY %s ON %s USING %s ((%s) %s) WITH (%s)`,
-		ix.annName(), ix.table(), ix.kind, ix.key("embedding"), ix.operatorClass(), with))
-	if err == nil {
+	built := false
+	for _, i := range all {
+		var there, valid bool
+		if err := conn.QueryRow(ctx, `SELECT count(*) > 0, coalesce(bool_and(indisvalid), FALSE) FROM pg_index WHERE indexrelid = to_regclass($1)`, "mastralambda."+i.name).Scan(&there, &valid); err != nil {
+			return err
+		}
+		if valid {
+			continue
+		}
+		if there { // a build that was cut off has left it
+			if _, err := conn.Exec(ctx, `DROP INDEX CONCURRENTLY IF EXISTS mastralambda.`+i.name); err != nil {
+				return err
+			}
+		}
+		if _, err := conn.Exec(ctx, fmt.Sprintf(`CREATE INDEX CONCURRENTLY %s ON %s USING %s`, i.name, ix.table(), i.on)); err != nil {
+			return err
+		}
+		built = true
+	}
+	if built {
 		_, err = conn.Exec(ctx, `ANALYZE `+ix.table())
 	}
 	return err

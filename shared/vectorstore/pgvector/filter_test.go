@@ -150,7 +150,7 @@ func TestFiltersHoldForTheSame(t *testing.T) {
 			continue
 		}
 		var w where
-		condition := w.condition(e, "metadata")
+		condition := w.condition(e, "metadata", r.IntN(4) == 0)
 		rows, err := conn.Query(t.Context(), `SELECT n FROM documents WHERE `+condition+` ORDER BY n`, append([]any{pgx.QueryExecModeExec}, w.args...)...)
 		if err != nil {
 			t.Fatal(err)

@@ -31,7 +31,7 @@ type index struct {
 type state struct {
 	rows       int64
 	pages      int64
-	indexed    bool
+	built      bool // the indexes are there
 	namespaces bool // some entry is in another one than ""
 }
 
@@ -45,8 +45,17 @@ const (
 
 func (ix *index) table() string { return fmt.Sprintf("mastralambda.vectors_%d", ix.id) }
 
-// annName is that of the index of its vectors in Postgres, in the schema of the table.
-func (ix *index) annName() string { return fmt.Sprintf("vectors_%d_ann", ix.id) }
+// annName and metaName are those of the indexes of its vectors and of its metadata in Postgres, in the schema of the table.
+func (ix *index) annName() string  { return fmt.Sprintf("vectors_%d_ann", ix.id) }
+func (ix *index) metaName() string { return fmt.Sprintf("vectors_%d_metadata", ix.id) }
+
+// lastName is that of the index which is built last.
+func (ix *index) lastName() string {
+	if ix.indexable() {
+		return ix.annName()
+	}
+	return ix.metaName()
+}
 
 // indexable says whether pgvector can index the vectors.
 func (ix *index) indexable() bool { return ix.kind != mastra.Flat && ix.dim <= maxHalfvec }
@@ -133,7 +142,7 @@ func (s *Store) DescribeIndex(ctx context.Context, name string) (d *mastra.Vecto
 		if err != nil {
 			return err
 		}
-		d = &mastra.VectorIndex{Name: name, Dimension: ix.dim, Metric: ix.metric, Type: ix.kind, Config: ix.config, Indexed: st.indexed || !ix.indexable()}
+		d = &mastra.VectorIndex{Name: name, Dimension: ix.dim, Metric: ix.metric, Type: ix.kind, Config: ix.config, Indexed: st.built}
 		return s.tx(ctx, readTimeout, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, `SELECT count(*) FROM `+ix.table()).Scan(&d.Count)
 		})
@@ -182,7 +191,7 @@ func (s *Store) look(ctx context.Context, ix *index) (st state, err error) {
 	err = s.pool.QueryRow(ctx, `SELECT CASE WHEN reltuples <= 0 THEN 0 ELSE reltuples::float8 / greatest(relpages, 1) END, pg_relation_size(c.oid) / 8192,
 		coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('mastralambda.' || $2::text)), FALSE),
 		EXISTS (SELECT FROM `+ix.table()+` WHERE namespace > '')
-		FROM pg_class c WHERE c.oid = $1::text::regclass`, ix.table(), ix.annName()).Scan(&perPage, &st.pages, &st.indexed, &st.namespaces)
+		FROM pg_class c WHERE c.oid = $1::text::regclass`, ix.table(), ix.lastName()).Scan(&perPage, &st.pages, &st.built, &st.namespaces)
 	if err != nil {
 		return st, err
 	}

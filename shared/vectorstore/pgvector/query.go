@@ -21,7 +21,7 @@ const (
 	exactFloats = 2_000_000 // of the entries that match: comparing so many takes some milliseconds
 	sampleRows  = 1000
 	maxEF       = 1000 // pgvector's own limit
-	minEF       = 100
+	minEF       = 200
 )
 
 // search is one query on its way.
@@ -34,10 +34,7 @@ type search struct {
 
 // Query finds the nearest vectors.
 func (s *Store) Query(ctx context.Context, name string, q mastra.VectorQuery) (matches []mastra.Match, err error) {
-	if q.TopK < 1 {
-		return nil, mastra.Errorf(mastra.CodeInvalid, "topK must be a positive number")
-	}
-	f, err := filter.Parse(q.Filter)
+	f, err := vectorstore.CheckQuery(&q)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +78,7 @@ func (q *search) above(matches []mastra.Match) []mastra.Match {
 // walks decides between the index and comparing all that match.
 func (s *Store) walks(ctx context.Context, q *search, st state) (bool, error) {
 	few := int64(exactFloats / q.ix.dim)
-	if !st.indexed || st.rows <= few || int64(q.query.TopK) > st.rows/10 || q.norm == 0 {
+	if !st.built || !q.ix.indexable() || st.rows <= few || int64(q.query.TopK) > st.rows/10 || q.norm == 0 {
 		return false, nil
 	}
 	if q.filter == nil && !st.namespaces {
@@ -106,7 +103,7 @@ func (s *Store) walks(ctx context.Context, q *search, st state) (bool, error) {
 func (q *search) condition(w *where) string {
 	c := "namespace = " + w.arg(q.query.Namespace, "text")
 	if q.filter != nil {
-		c += " AND " + w.condition(q.filter, "metadata")
+		c += " AND " + w.condition(q.filter, "metadata", false)
 	}
 	return c
 }

@@ -19,7 +19,8 @@ import (
 func Run(t *testing.T, open func(t *testing.T) mastra.VectorStore) {
 	for name, test := range map[string]func(*testing.T, mastra.VectorStore){
 		"indexes": indexes, "names": names, "upsert": upsert, "refused": refused, "metrics": scores, "filters": filters,
-		"query": query, "concurrent": concurrent, "tenants": tenants, "recall": recall,
+		"query": query, "concurrent": concurrent, "tenants": tenants, "recall": recall, "namespaces": namespaces, "changes": changes,
+		"replace": replace, "selection stays": selectionStays, "unusual": unusual, "large": large, "opposed": opposed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

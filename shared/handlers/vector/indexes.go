@@ -59,6 +59,19 @@ type CreateIndexInput struct {
 	IndexName  string        `json:"indexName" minLength:"1"`
 	Dimension  int           `json:"dimension"`
 	Metric     mastra.Metric `json:"metric,omitempty" enum:"cosine,euclidean,dotproduct"`
+	Config     IndexConfig   `json:"indexConfig,omitzero"`
+}
+
+// IndexConfig is how an index is built, as PgVector of the reference server takes it.
+type IndexConfig struct {
+	Type mastra.IndexType `json:"type,omitempty" enum:"hnsw,ivfflat,flat"`
+	HNSW struct {
+		M              int `json:"m,omitzero" minimum:"2" maximum:"100"`
+		EFConstruction int `json:"efConstruction,omitzero" minimum:"4" maximum:"1000"`
+	} `json:"hnsw,omitzero"`
+	IVF struct {
+		Lists int `json:"lists,omitzero" minimum:"1" maximum:"32768"`
+	} `json:"ivf,omitzero"`
 }
 
 // Done is the answer of a change.
@@ -78,7 +91,8 @@ func CreateIndex(ctx context.Context, m *mastra.Mastra, in CreateIndexInput) (Do
 	if in.Metric == "" {
 		in.Metric = mastra.Cosine
 	}
-	return Done{true}, store.CreateIndex(ctx, mastra.VectorIndex{Name: in.IndexName, Dimension: in.Dimension, Metric: in.Metric})
+	return Done{true}, store.CreateIndex(ctx, mastra.VectorIndex{Name: in.IndexName, Dimension: in.Dimension, Metric: in.Metric, Type: in.Config.Type,
+		Config: mastra.IndexConfig{M: in.Config.HNSW.M, EFConstruction: in.Config.HNSW.EFConstruction, Lists: in.Config.IVF.Lists}})
 }
 
 // StoreInput names a store.
@@ -108,6 +122,15 @@ func DescribeIndex(ctx context.Context, m *mastra.Mastra, in IndexInput) (*mastr
 		return nil, err
 	}
 	return store.DescribeIndex(ctx, in.IndexName)
+}
+
+// BuildIndex builds what the store would build later, and answers when it is done. It is for after a bulk load.
+func BuildIndex(ctx context.Context, m *mastra.Mastra, in IndexInput) (Done, error) {
+	store, err := storeOf(m, in.VectorName)
+	if err != nil {
+		return Done{}, err
+	}
+	return Done{true}, store.BuildIndex(ctx, in.IndexName)
 }
 
 // DeleteIndex deletes an index with its entries.

@@ -23,6 +23,9 @@ func Routes() []server.Route {
 		server.JSON("POST /vector/:vectorName/create-index", CreateIndex, write, server.Long, server.Summary("Create an index")),
 		server.JSON("GET /vector/:vectorName/indexes", Indexes, read, server.Long, server.Summary("List indexes")),
 		server.JSON("GET /vector/:vectorName/indexes/:indexName", DescribeIndex, read, server.Long, server.Summary("Describe an index")),
+		server.JSON("POST /vector/:vectorName/indexes/:indexName/build", BuildIndex, write, server.Long, server.Summary("Build an index now, after a bulk load")),
+		server.JSON("POST /vector/:vectorName/update", Update, write, server.Long, server.Summary("Update the vector or metadata of entries, by id or by filter")),
+		server.JSON("POST /vector/:vectorName/delete", Delete, write, server.Long, server.Summary("Delete entries, by id or by filter")),
 		server.JSON("DELETE /vector/:vectorName/indexes/:indexName", DeleteIndex, write, server.Long, server.Summary("Delete an index")),
 	}
 }
@@ -38,6 +41,7 @@ func storeOf(m *mastra.Mastra, name string) (mastra.VectorStore, error) {
 // Search is what a query asks for.
 type Search struct {
 	IndexName     string      `json:"indexName" minLength:"1" maxLength:"63"`
+	Namespace     string      `json:"namespace,omitempty"`
 	TopK          int         `json:"topK,omitzero" minimum:"1" maximum:"10000"` // 10 where absent
 	Filter        mastra.JSON `json:"filter,omitempty"`
 	IncludeVector bool        `json:"includeVector,omitzero"`
@@ -48,10 +52,7 @@ func (s Search) run(ctx context.Context, store mastra.VectorStore, vector []floa
 	if s.TopK == 0 {
 		s.TopK = 10
 	}
-	if string(s.Filter) == "null" {
-		s.Filter = nil
-	}
-	return store.Query(ctx, s.IndexName, mastra.VectorQuery{Vector: vector, TopK: s.TopK, Filter: s.Filter, IncludeVector: s.IncludeVector, MinScore: s.MinScore})
+	return store.Query(ctx, s.IndexName, mastra.VectorQuery{Vector: vector, Namespace: s.Namespace, TopK: s.TopK, Filter: s.Filter, IncludeVector: s.IncludeVector, MinScore: s.MinScore})
 }
 
 // QueryInput is the document's query. The store may be named in either way, or not at all where there is one.
@@ -113,13 +114,26 @@ func QueryStore(ctx context.Context, m *mastra.Mastra, in QueryStoreInput) ([]ma
 	return in.run(ctx, store, in.QueryVector)
 }
 
-// Entries are what an upsert writes: ids are made up where they are absent, and metadata is one object an entry.
+// Entries are what an upsert writes: ids are made up where they are absent, and metadata is one object an entry. What else
+// of the namespace DeleteFilter matches is deleted in the same change.
 type Entries struct {
-	IndexName string                       `json:"indexName" minLength:"1" maxLength:"63"`
-	Vectors   [][]float32                  `json:"vectors"`
-	Metadata  []mastra.Object[mastra.JSON] `json:"metadata,omitempty"`
-	IDs       []string                     `json:"ids,omitempty"`
+	IndexName    string                       `json:"indexName" minLength:"1" maxLength:"63"`
+	Namespace    string                       `json:"namespace,omitempty"`
+	Vectors      [][]float32                  `json:"vectors"`
+	Metadata     []mastra.Object[mastra.JSON] `json:"metadata,omitempty"`
+	IDs          []string                     `json:"ids,omitempty"`
+	DeleteFilter mastra.JSON                  `json:"deleteFilter,omitempty"`
 }
+
+func (e Entries) put(ctx context.Context, store mastra.VectorStore, vectors []mastra.Vector) error {
+	if given(e.DeleteFilter) {
+		return store.Replace(ctx, e.IndexName, e.Namespace, e.DeleteFilter, vectors)
+	}
+	return store.Upsert(ctx, e.IndexName, vectors)
+}
+
+// given says whether an optional value is there.
+func given(v mastra.JSON) bool { return len(v) > 0 && string(v) != "null" }
 
 func (e Entries) vectors() ([]mastra.Vector, []string, error) {
 	var issues []mastra.Issue
@@ -139,7 +153,7 @@ func (e Entries) vectors() ([]mastra.Vector, []string, error) {
 		if ids[i] = mastra.NewID(); len(e.IDs) > 0 {
 			ids[i] = e.IDs[i]
 		}
-		out[i] = mastra.Vector{ID: ids[i], Values: values}
+		out[i] = mastra.Vector{ID: ids[i], Namespace: e.Namespace, Values: values}
 		if len(e.Metadata) > 0 && e.Metadata[i] != nil {
 			data, err := schema.Marshal(e.Metadata[i])
 			if err != nil {
@@ -173,7 +187,7 @@ func Upsert(ctx context.Context, m *mastra.Mastra, in UpsertInput) (Upserted, er
 	if err != nil {
 		return Upserted{}, err
 	}
-	err = store.Upsert(ctx, in.IndexName, vectors)
+	err = in.put(ctx, store, vectors)
 	if mastra.CodeOf(err) == mastra.CodeNotFound && len(vectors) > 0 {
 		for i, v := range vectors { // before an index of a dimension that nobody meant is made
 			if want := len(vectors[0].Values); len(v.Values) != want {
@@ -181,7 +195,7 @@ func Upsert(ctx context.Context, m *mastra.Mastra, in UpsertInput) (Upserted, er
 			}
 		}
 		if err = store.CreateIndex(ctx, mastra.VectorIndex{Name: in.IndexName, Dimension: len(vectors[0].Values), Metric: mastra.Cosine}); err == nil {
-			err = store.Upsert(ctx, in.IndexName, vectors)
+			err = in.put(ctx, store, vectors)
 		}
 	}
 	return Upserted{ids}, err
@@ -203,5 +217,5 @@ func UpsertStore(ctx context.Context, m *mastra.Mastra, in UpsertStoreInput) (Up
 	if err != nil {
 		return Upserted{}, err
 	}
-	return Upserted{ids}, store.Upsert(ctx, in.IndexName, vectors)
+	return Upserted{ids}, in.put(ctx, store, vectors)
 }

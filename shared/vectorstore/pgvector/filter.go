@@ -210,7 +210,7 @@ func number(v string) string {
 func (w *where) order(e *filter.Expr, v, missing string, exact bool) string {
 	op := map[filter.Op]string{filter.Gt: ">", filter.Gte: ">=", filter.Lt: "<", filter.Lte: "<="}[e.Op]
 	otherwise := "FALSE" // of what is no number
-	operand := ""
+	var operand string
 	if s, ok := e.Value.(string); ok {
 		otherwise = fmt.Sprintf(`CASE WHEN jsonb_typeof(%s) = 'string' THEN (%s #>> '{}') COLLATE "C" %s %s ELSE FALSE END`, v, v, op, w.arg(s, "text"))
 		operand = s

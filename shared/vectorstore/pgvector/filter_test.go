@@ -31,8 +31,6 @@ type random struct{ *rand.Rand }
 
 func (r random) pick(from []string) string { return from[r.IntN(len(from))] }
 
-func (r random) key() string { return quoted(r.pick(keys)) }
-
 func quoted(s string) string {
 	b, _ := schema.Marshal(s)
 	return string(b)

@@ -140,7 +140,7 @@ func open(c config, o Options) (_ *Process, err error) {
 	p.supervisor = runlog.NewSupervisor(logger)
 	p.engine = engine.New(p.supervisor)
 	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
-		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine})
+		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine, Alone: true})
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 // languageModel is what answers for the agent: its model, or its list of models.
 func languageModel(m *mastra.Mastra, a *mastra.Agent) (mastra.LanguageModel, error) {
+	a = m.Chosen(a)
 	if len(a.Models) == 0 {
 		return m.Models(a.Model)
 	}

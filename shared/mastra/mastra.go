@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,7 @@ type Backends struct {
 	Queue   Queue            // nil where a process does everything itself
 	Logger  *slog.Logger     // slog.Default() where nil
 	Now     func() time.Time // time.Now where nil
+	Alone   bool             // no other process serves the application: what is chosen at run time holds for all of it
 }
 
 // Models makes the language model of an id "provider/model-id"; the empty id is the deployment's default.
@@ -45,6 +47,8 @@ type Mastra struct {
 	workflows registry[Workflow]
 	tools     registry[*Tool]
 	computed  sync.Map // see Once
+	chosen    sync.Map // see Choose
+	choices   atomic.Int64
 }
 
 // New checks an application: ids are unique, every seam between two steps fits, every schema compiles.
@@ -87,6 +91,32 @@ func (m *Mastra) Agent(id string) (*Agent, error) {
 		return a, nil
 	}
 	return nil, Errorf(CodeNotFound, "Agent with id %s not found", id)
+}
+
+// Choose changes the models of an agent for this process, until it ends; nil takes that back.
+func (m *Mastra) Choose(a *Agent, models []ModelChoice) {
+	defer m.choices.Add(1)
+	if models == nil {
+		m.chosen.Delete(a)
+		return
+	}
+	c := *a
+	c.Model, c.Models = "", models
+	if len(models) == 1 && len(a.Models) == 0 {
+		c.Model, c.Models = models[0].Model, nil
+	}
+	m.chosen.Store(a, &c)
+}
+
+// Choices changes with each Choose.
+func (m *Mastra) Choices() int64 { return m.choices.Load() }
+
+// Chosen is the agent with the models that Choose gave it.
+func (m *Mastra) Chosen(a *Agent) *Agent {
+	if c, ok := m.chosen.Load(a); ok {
+		return c.(*Agent)
+	}
+	return a
 }
 
 // Workflow finds a workflow by its id or key.

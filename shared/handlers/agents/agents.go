@@ -24,7 +24,7 @@ func Routes() []server.Route {
 		server.Stream("POST /agents/:agentId/stream/vnext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/streamVNext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/stream-until-idle", server.SSE, Stream, run, server.Summary("Stream agent response; there are no background tasks to wait for")),
-	}, approvalRoutes())
+	}, approvalRoutes(), modelRoutes(), refusedRoutes())
 }
 
 // Info is an agent as lists and Studio show it.
@@ -47,6 +47,7 @@ type Info struct {
 	ModelID               string                     `json:"modelId"`
 	ModelVersion          string                     `json:"modelVersion"`
 	SupportsMemory        bool                       `json:"supportsMemory"`
+	ModelList             []ListedModel              `json:"modelList,omitempty"`
 	DefaultOptions        struct{}                   `json:"defaultOptions"`
 	DefaultGenerateLegacy struct{}                   `json:"defaultGenerateOptionsLegacy"`
 	DefaultStreamLegacy   struct{}                   `json:"defaultStreamOptionsLegacy"`
@@ -78,12 +79,15 @@ type ListInput struct {
 // AgentList is every agent, by its id.
 type AgentList = mastra.Encoded[mastra.Object[ListedInfo]]
 
-type listKey struct{ partial bool }
+type listKey struct {
+	partial bool
+	choices int64
+}
 
 // List describes every agent.
 func List(_ context.Context, m *mastra.Mastra, in ListInput) (AgentList, error) {
 	partial := in.Partial == "true"
-	return mastra.Once(m, listKey{partial}, func() (AgentList, error) {
+	return mastra.Once(m, listKey{partial, m.Choices()}, func() (AgentList, error) {
 		out := make(mastra.Object[ListedInfo], 0, len(m.AllAgents()))
 		for _, a := range m.AllAgents() {
 			info, err := describe(m, a, partial)
@@ -112,13 +116,22 @@ func Get(_ context.Context, m *mastra.Mastra, in GetInput) (Info, error) {
 }
 
 func describe(m *mastra.Mastra, a *mastra.Agent, partial bool) (Info, error) {
-	model, err := m.Models(a.Model)
+	a = m.Chosen(a)
+	first := a.Model
+	var list []ListedModel
+	for _, c := range a.Models {
+		if first == "" && !c.Disabled {
+			first = c.Model
+		}
+		list = append(list, listed(c))
+	}
+	model, err := m.Models(first)
 	if err != nil {
 		return Info{}, err
 	}
 	id := model.Info()
 	info := Info{ID: a.ID, Name: a.Name, Description: a.Description, Instructions: a.Instructions,
-		Model: id.Provider + "/" + id.ID, Provider: id.Provider, ModelID: id.ID, ModelVersion: id.Version, SupportsMemory: true, Source: "code"}
+		Model: id.Provider + "/" + id.ID, Provider: id.Provider, ModelID: id.ID, ModelVersion: id.Version, SupportsMemory: true, Source: "code", ModelList: list}
 	for _, c := range a.Tools {
 		switch c := c.(type) {
 		case *mastra.Agent:

@@ -6,7 +6,7 @@ SAM := .tools/sam/bin/sam
 CHECKOV := .tools/checkov/bin/checkov
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev key test check bench fuzz build clean
+.PHONY: help run dev key test check bench bench-vectors fuzz build clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ check: $(GOLANGCI) ## Format, vet, lint, tidy and the fast tests; run it before 
 bench: ## Measure start, memory and requests a second; AGAINST=http://… adds another server and the ratio
 	@$(call need,go)
 	go run ./infra/bench $(if $(AGAINST),-against '$(AGAINST)') $(BENCHFLAGS)
+
+bench-vectors: ## Measure both vector stores: upserts, queries by selectivity, recall (BENCHFLAGS='-size 20000x1536 -store pgvector')
+	@$(call need,go python3)
+	@set -e; running=$$(infra/services/services.sh status | grep -c '^postgres runs' || true); env=$$(infra/services/services.sh start postgres); eval "$$env"; \
+	  if [ "$$running" = 0 ]; then trap 'infra/services/services.sh stop postgres' EXIT; fi; go run ./infra/bench/vectors $(BENCHFLAGS)
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@$(call need,go)

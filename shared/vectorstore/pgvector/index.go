@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/vectorstore"
 )
 
@@ -100,10 +101,14 @@ func (s *Store) CreateIndex(ctx context.Context, i mastra.VectorIndex) error {
 		return err
 	}
 	tenant := mastra.Tenant(ctx)
-	err := s.tx(ctx, writeTimeout, func(tx pgx.Tx) error {
+	chosen, err := schema.Marshal(i.Config)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, writeTimeout, func(tx pgx.Tx) error {
 		ix := index{dim: i.Dimension}
-		err := tx.QueryRow(ctx, `INSERT INTO mastralambda.vector_indexes (tenant, name, dimension, metric, type, options) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id`,
-			tenant, i.Name, i.Dimension, i.Metric, i.Type, i.Config).Scan(&ix.id)
+		err := tx.QueryRow(ctx, `INSERT INTO mastralambda.vector_indexes (tenant, name, dimension, metric, type, options) VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT DO NOTHING RETURNING id`,
+			tenant, i.Name, i.Dimension, string(i.Metric), string(i.Type), string(chosen)).Scan(&ix.id)
 		if errors.Is(err, pgx.ErrNoRows) {
 			have := mastra.VectorIndex{}
 			if err := tx.QueryRow(ctx, `SELECT dimension, metric FROM mastralambda.vector_indexes WHERE tenant = $1 AND name = $2`, tenant, i.Name).

@@ -2,9 +2,13 @@ package pgvector
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pgvector/pgvector-go"
@@ -90,13 +94,12 @@ func (s *Store) walks(ctx context.Context, q *search, st state) (bool, error) {
 		return false, w.err
 	}
 	percent := min(100, 100*float64(sampleRows)/float64(st.rows))
-	var seen, matching int64
-	err := s.single(ctx, nil, fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE %s) FROM %s TABLESAMPLE SYSTEM (%g)`, condition, q.ix.table(), percent), w.args,
-		func(rows pgx.Rows) error { return rows.Scan(&seen, &matching) })
-	if err != nil || seen == 0 {
+	type counts struct{ Seen, Matching int64 }
+	sample, err := single(ctx, s, nil, fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE %s) FROM %s TABLESAMPLE SYSTEM (%g)`, condition, q.ix.table(), percent), w.args, pgx.RowToStructByPos[counts])
+	if err != nil || sample[0].Seen == 0 {
 		return false, err
 	}
-	return matching*st.rows/seen > max(few, 10*int64(q.query.TopK)), nil
+	return sample[0].Matching*st.rows/sample[0].Seen > max(few, 10*int64(q.query.TopK)), nil
 }
 
 // condition is what an entry must fulfil.
@@ -112,20 +115,27 @@ func (q *search) condition(w *where) string {
 type config struct{ name, value string }
 
 // single runs one statement with its settings, sent together.
-func (s *Store) single(ctx context.Context, settings []config, statement string, args []any, scan func(pgx.Rows) error) error {
-	var b pgx.Batch
-	for _, c := range append(settings, config{"statement_timeout", fmt.Sprint(readTimeout.Milliseconds())}) {
-		b.Queue(`SELECT set_config($1, $2, true)`, c.name, c.value)
-	}
-	b.Queue(statement, args...).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			if err := scan(rows); err != nil {
-				return err
-			}
+func single[T any](ctx context.Context, s *Store, settings []config, statement string, args []any, row pgx.RowToFunc[T]) (all []T, err error) {
+	settings = append(settings, config{"statement_timeout", fmt.Sprint(readTimeout.Milliseconds())})
+	for range 2 { // the server may have ended a connection that was idle; what is read may be read again
+		var b pgx.Batch
+		for _, c := range settings {
+			b.Queue(`SELECT set_config($1, $2, true)`, c.name, c.value)
 		}
-		return rows.Err()
-	})
-	return s.pool.SendBatch(ctx, &b).Close()
+		b.Queue(statement, args...).Query(func(rows pgx.Rows) (err error) {
+			all, err = pgx.CollectRows(rows, row)
+			return err
+		})
+		if err = s.pool.SendBatch(ctx, &b).Close(); !lost(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	return all, err
+}
+
+// lost says whether a connection ended before its answer.
+func lost(err error) bool {
+	return strings.HasPrefix(sqlState(err), "57P") || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // compare answers exactly.
@@ -184,23 +194,19 @@ func (s *Store) answer(ctx context.Context, q *search, settings []config, statem
 	if w.err != nil {
 		return nil, w.err
 	}
-	matches := []mastra.Match{}
-	err := s.single(ctx, settings, statement, w.args, func(rows pgx.Rows) error {
-		var m mastra.Match
+	return single(ctx, s, settings, statement, w.args, func(row pgx.CollectableRow) (m mastra.Match, err error) {
 		var distance float64
 		var metadata []byte
 		var vector *pgvector.Vector
-		if err := rows.Scan(&m.ID, &distance, &metadata, &vector); err != nil {
-			return err
+		if err := row.Scan(&m.ID, &distance, &metadata, &vector); err != nil {
+			return m, err
 		}
 		m.Score, m.Metadata = q.ix.score(distance), mastra.JSON(metadata)
 		if vector != nil {
 			m.Vector = vector.Slice()
 		}
-		matches = append(matches, m)
-		return nil
+		return m, nil
 	})
-	return matches, err
 }
 
 // score is what an answer shows, as the reference server's stores do: see the embedded store.

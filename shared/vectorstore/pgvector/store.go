@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pgvector/pgvector-go"
 	pgxvector "github.com/pgvector/pgvector-go/pgx"
 
 	"mastralambda/infra/migrations"
@@ -88,7 +89,13 @@ func Open(databaseURL string, configs ...Config) (*Store, error) {
 		}
 		return nil
 	}
-	c.AfterConnect = pgxvector.RegisterTypes
+	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if err := pgxvector.RegisterTypes(ctx, conn); err != nil {
+			return err
+		}
+		conn.TypeMap().RegisterDefaultPgType([]pgvector.Vector(nil), "_vector") // where no description says what a parameter is
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), c)
 	if err != nil {
 		return nil, fmt.Errorf("vector store: %w", err)

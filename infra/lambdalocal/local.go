@@ -67,6 +67,9 @@ func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
+	for _, f := range template.Functions {
+		f.Env["AWS_ACCESS_KEY_ID"] = f.Name // each signs with its name, so that a stand-in can tell who asks
+	}
 	bootstraps, err := build(ctx, o.Root, o.Build, template.Functions)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())

@@ -42,9 +42,14 @@ func (d *deployment) Write(line []byte) (int, error) {
 
 func deploy(t *testing.T, parameters map[string]string) *deployment {
 	t.Helper()
+	return deployOver(t, services.DynamoDB(t), parameters)
+}
+
+func deployOver(t *testing.T, endpoint string, parameters map[string]string) *deployment {
+	t.Helper()
 	d, suffix := &deployment{}, strings.ToLower(mastra.NewSpanID())
 	var err error
-	d.Local, err = lambdalocal.Open(t.Context(), lambdalocal.LocalOptions{Root: "../..", Build: scratch, DynamoDB: services.DynamoDB(t), Parameters: parameters,
+	d.Local, err = lambdalocal.Open(t.Context(), lambdalocal.LocalOptions{Root: "../..", Build: scratch, DynamoDB: endpoint, Parameters: parameters,
 		Tables: dynamodb.Tables{Threads: "threads-" + suffix, Runs: "runs-" + suffix, Observability: "observability-" + suffix},
 		Env:    map[string]string{"MODEL_DELAY": "2"}, Logger: slog.New(slog.NewTextHandler(d, nil))})
 	if err != nil {

@@ -9,7 +9,11 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-var memory = &mastra.Memory{LastMessages: 10}
+var memory = &mastra.Memory{
+	LastMessages:   10,
+	SemanticRecall: &mastra.SemanticRecall{TopK: 2, Range: mastra.EachSide(1), Scope: mastra.ScopeResource},
+	WorkingMemory:  &mastra.WorkingMemory{Template: "# User\n- Name:\n"},
+}
 
 var (
 	echoAgent = &mastra.Agent{

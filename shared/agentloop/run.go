@@ -27,7 +27,8 @@ type run struct {
 	threadID   string // "" where nothing is remembered
 	thread     *mastra.Thread
 	remembered []mastra.Message
-	window     int // how many it may be
+	beyond     *beyond // nil where the agent remembers nothing else
+	window     int     // how many it may be
 	context    intake
 	in         intake
 	known      []string // ids of input messages that the thread holds already
@@ -90,16 +91,16 @@ func (x *run) ms() int64 { return x.m.Now().UnixMilli() }
 
 // offerTools lists the tools that the model is told of.
 func (x *run) offerTools() error {
-	if len(x.agent.Tools) == 0 {
-		return nil
+	if n := len(x.agent.Tools); n > 0 {
+		x.tools = make([]*mastra.Tool, 0, n+1)
 	}
-	x.tools = make([]*mastra.Tool, 0, len(x.agent.Tools))
 	for _, c := range x.agent.Tools {
 		t := c.Tool()
 		if x.call.ActiveTools == nil || slices.Contains(x.call.ActiveTools, t.Name()) {
 			x.tools = append(x.tools, t)
 		}
 	}
+	x.offerNotes()
 	if name := x.call.ToolChoice.Tool; name != "" && x.tool(name) == nil {
 		return mastra.Invalid("toolChoice.toolName", "The agent has no such tool")
 	}
@@ -116,7 +117,7 @@ func (x *run) tool(name string) *mastra.Tool {
 }
 
 func (x *run) remembers() bool { return x.threadID != "" }
-func (x *run) stores() bool    { return x.threadID != "" && !x.call.ReadOnly }
+func (x *run) stores() bool    { return x.threadID != "" && !x.call.ReadOnly && !x.memory().ReadOnly }
 
 // resourceOfMessages is whose the run's messages are; they are nobody's where they are not kept.
 func (x *run) resourceOfMessages() string {
@@ -136,7 +137,7 @@ func (x *run) recall() error {
 		if x.resourceID == "" {
 			return mastra.Errorf(mastra.CodeInvalid, "A resource ID is required when using memory. Provide memory.resource in the request body, or call with a key that is bound to one.")
 		}
-		last := x.agent.Memory.LastMessages
+		last := x.memory().LastMessages
 		if x.call.LastMessages != nil {
 			last = *x.call.LastMessages
 		}
@@ -147,8 +148,12 @@ func (x *run) recall() error {
 			own = len(x.Inputs) + 1
 		}
 		began := x.now()
+		wait := x.lookBeyond()
 		var err error
 		x.thread, x.remembered, err = x.m.Storage.Recall(x.ctx, x.threadID, last+own)
+		if errBeyond := wait(); err == nil && errBeyond != nil {
+			return errBeyond
+		}
 		if err != nil {
 			return fmt.Errorf("recall thread %s: %w", x.threadID, err)
 		}
@@ -157,7 +162,11 @@ func (x *run) recall() error {
 		}
 		x.trace.recalled = [2]mastra.Time{began, x.now()}
 	}
-	return x.takeIn()
+	if err := x.takeIn(); err != nil {
+		return err
+	}
+	x.putTogether()
+	return nil
 }
 
 func (x *run) takeIn() (err error) {
@@ -246,6 +255,7 @@ func (x *run) ready() {
 		}
 	}
 	x.prompt = append(append(x.prompt, x.context.system...), x.in.system...)
+	x.prompt = x.appendBeyond(x.prompt)
 	x.prompt = recalled(x.prompt, x.remembered)
 	x.prompt = append(append(x.prompt, x.context.prompt...), x.in.prompt...)
 	x.asked = len(x.prompt)
@@ -437,6 +447,7 @@ func (x *run) conclude(failed error) error {
 			x.suspendedResult(x.result)
 		}
 	}
+	x.afterwards(failed)
 	return failed
 }
 

@@ -27,11 +27,14 @@ const (
 
 // SemanticRecall finds messages that mean something like what the user says. It needs an embedder and a vector store.
 type SemanticRecall struct {
-	TopK      int          `json:"topK" minimum:"1" maximum:"100"` // how many are found; 4 where 0
+	TopK      int          `json:"topK" minimum:"1" maximum:"100"` // how many are found; DefaultTopK where 0
 	Range     MessageRange `json:"messageRange"`
 	Scope     Scope        `json:"scope,omitempty" enum:"thread,resource"` // resource where empty
 	Threshold *float64     `json:"threshold,omitempty"`                    // the least score of those found
 }
+
+// DefaultTopK is how many messages are found where TopK is 0.
+const DefaultTopK = 4
 
 // MessageRange is how many messages around each one that is found are recalled with it.
 type MessageRange struct{ Before, After int }

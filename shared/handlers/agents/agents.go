@@ -182,7 +182,7 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 	if mem := in.Memory; mem != nil {
 		c.ThreadID, c.ThreadTitle, c.ThreadMetadata = mem.Thread.ID, mem.Thread.Title, mem.Thread.Metadata
 		c.ResourceID, c.ReadOnly = mem.Resource, mem.ReadOnly || mem.Options.ReadOnly
-		c.LastMessages = mem.Options.LastMessages.Count
+		c.LastMessages, c.Memory = mem.Options.LastMessages.Count, mem.Options.over(a.Memory)
 	}
 	c.ResourceID = mastra.Resource(ctx, c.ResourceID)
 	return a, c, nil

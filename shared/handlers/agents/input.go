@@ -60,8 +60,11 @@ type MemoryInput struct {
 
 // MemoryOptions override an agent's memory for one call.
 type MemoryOptions struct {
-	LastMessages LastMessages `json:"lastMessages,omitzero"`
-	ReadOnly     bool         `json:"readOnly,omitzero"`
+	LastMessages   LastMessages   `json:"lastMessages,omitzero"`
+	ReadOnly       bool           `json:"readOnly,omitzero"`
+	SemanticRecall RecallOption   `json:"semanticRecall,omitzero"`
+	WorkingMemory  *WorkingOption `json:"workingMemory,omitzero"`
+	GenerateTitle  *bool          `json:"generateTitle,omitzero"`
 }
 
 // ThreadRef is a thread's id, or an object with what the thread is created with.

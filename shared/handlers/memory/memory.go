@@ -10,21 +10,39 @@ import (
 	"mastralambda/shared/server"
 )
 
-// Routes is the group's table: the document's paths and the reference server's, literal segments first.
+// Routes is the group's table: the document's paths and the reference server's, which has some of them for networks of agents
+// as well.
 func Routes() []server.Route {
 	read, write := server.Permission("memory:read"), server.Permission("memory:write")
 	return []server.Route{
+		server.JSON("GET /memory/network/status", Status, read, server.Summary("Whether an agent remembers")),
+		server.JSON("GET /memory/network/threads", Threads, read, server.Summary("List threads")),
+		server.JSON("POST /memory/network/threads", CreateThread, write, server.Summary("Create a thread")),
+		server.JSON("GET /memory/network/threads/:threadId", Thread, read, server.Summary("Get a thread")),
+		server.JSON("PATCH /memory/network/threads/:threadId", UpdateThread, write, server.Summary("Update a thread")),
+		server.JSON("DELETE /memory/network/threads/:threadId", DeleteThread, write, server.Summary("Delete a thread")),
+		server.JSON("GET /memory/network/threads/:threadId/messages", Messages, read, server.Summary("Get thread messages")),
+		server.JSON("POST /memory/network/save-messages", SaveMessages, write, server.Summary("Save messages of any thread")),
+		server.JSON("POST /memory/network/messages/delete", DeleteMessages, write, server.Summary("Delete messages")),
 		server.JSON("GET /memory/:threadId", Messages, read, server.Summary("Get thread messages")),
 		server.JSON("POST /memory/:threadId/save", Save, write, server.Summary("Save messages to thread")),
 		server.JSON("DELETE /memory/:threadId", DeleteThread, write, server.Summary("Delete thread")),
 		server.JSON("GET /memory/status", Status, read, server.Summary("Whether an agent remembers")),
 		server.JSON("GET /memory/config", Config, read, server.Summary("What an agent remembers")),
+		server.JSON("GET /memory/search", SearchMemory, read, server.Summary("Search messages")),
+		server.JSON("GET /memory/observational-memory", Observations, read, server.Summary("Get observational memory")),
+		server.JSON("POST /memory/observational-memory/buffer-status", BufferStatus, read, server.Summary("Wait for observational memory")),
 		server.JSON("GET /memory/threads", Threads, read, server.Summary("List threads")),
 		server.JSON("POST /memory/threads", CreateThread, write, server.Summary("Create a thread")),
 		server.JSON("GET /memory/threads/:threadId", Thread, read, server.Summary("Get a thread")),
 		server.JSON("PATCH /memory/threads/:threadId", UpdateThread, write, server.Summary("Update a thread")),
 		server.JSON("DELETE /memory/threads/:threadId", DeleteThread, write, server.Summary("Delete a thread")),
 		server.JSON("GET /memory/threads/:threadId/messages", Messages, read, server.Summary("Get thread messages")),
+		server.JSON("GET /memory/threads/:threadId/working-memory", WorkingMemory, read, server.Summary("Get working memory")),
+		server.JSON("POST /memory/threads/:threadId/working-memory", SetWorkingMemory, write, server.Summary("Update working memory")),
+		server.JSON("POST /memory/threads/:threadId/clone", CloneThread, write, server.Summary("Clone a thread")),
+		server.JSON("POST /memory/threads/:threadId/transfer", TransferThread, write, server.Summary("Give a thread to another resource")),
+		server.JSON("POST /memory/messages/delete", DeleteMessages, write, server.Summary("Delete messages")),
 		server.JSON("POST /memory/save-messages", SaveMessages, write, server.Summary("Save messages of any thread")),
 	}
 }
@@ -100,13 +118,8 @@ func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessageP
 		return MessagePage{}, err
 	}
 	out := MessagePage{Messages: page.Items, Total: page.Total, Page: in.Page, PerPage: perPage, HasMore: page.HasMore}
-	size := 0
-	for i := range page.Items {
-		if size += len(page.Items[i].Content); size > answerBytes && i > 0 {
-			out.Messages, out.HasMore = page.Items[:i], true
-			break
-		}
-		page.Items[i].Type = "" // lists do not show it
+	if some, cut := fitting(page.Items); cut {
+		out.Messages, out.HasMore = some, true
 	}
 	if newest {
 		slices.Reverse(out.Messages)
@@ -138,7 +151,7 @@ func Save(ctx context.Context, m *mastra.Mastra, in SaveInput) (Saved, error) {
 		in.Messages[i].ThreadID = in.ThreadID // the path wins
 		in.Messages[i].ResourceID = in.ResourceID
 	}
-	return save(ctx, m, in.Messages)
+	return save(ctx, m, nil, in.Messages)
 }
 
 // SaveMessagesInput adds messages to the threads that they name.
@@ -161,11 +174,18 @@ func SaveMessages(ctx context.Context, m *mastra.Mastra, in SaveMessagesInput) (
 	if lost > 0 {
 		return Saved{}, mastra.Errorf(mastra.CodeInvalid, "All messages must have threadId and resourceId fields. Found %d invalid message(s).", lost)
 	}
-	return save(ctx, m, in.Messages)
+	var memory *mastra.Memory
+	if in.AgentID != "" {
+		var err error
+		if memory, err = memoryOf(m, in.AgentID); err != nil {
+			return Saved{}, err
+		}
+	}
+	return save(ctx, m, memory, in.Messages)
 }
 
 // save stores all messages or none.
-func save(ctx context.Context, m *mastra.Mastra, in []SavedMessage) (Saved, error) {
+func save(ctx context.Context, m *mastra.Mastra, memory *mastra.Memory, in []SavedMessage) (Saved, error) {
 	out := Saved{Messages: make([]mastra.Message, len(in))}
 	var batch mastra.Batch
 	threads := map[string]*mastra.Thread{}
@@ -195,5 +215,9 @@ func save(ctx context.Context, m *mastra.Mastra, in []SavedMessage) (Saved, erro
 	if len(in) == 0 {
 		return out, nil
 	}
-	return out, m.Storage.Commit(ctx, &batch)
+	if err := m.Storage.Commit(ctx, &batch); err != nil {
+		return Saved{}, err
+	}
+	makeFindable(ctx, m, memory, batch.Messages)
+	return out, nil
 }

@@ -2,70 +2,21 @@ package memory
 
 import (
 	"context"
+	"fmt"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/recall"
+	"mastralambda/shared/schema"
 )
-
-// AgentInput names an agent.
-type AgentInput struct {
-	AgentID    string `query:"agentId" json:"-" required:"true"`
-	ResourceID string `query:"resourceId" json:"-"`
-	ThreadID   string `query:"threadId" json:"-"`
-}
-
-// StatusOutput says whether an agent remembers.
-type StatusOutput struct {
-	Result     bool   `json:"result"`
-	MemoryType string `json:"memoryType,omitempty"`
-}
-
-// Status says whether an agent remembers.
-func Status(_ context.Context, m *mastra.Mastra, in AgentInput) (StatusOutput, error) {
-	a, err := m.Agent(in.AgentID)
-	if err != nil {
-		return StatusOutput{}, mastra.Errorf(mastra.CodeNotFound, "Agent not found")
-	}
-	if a.Memory == nil {
-		return StatusOutput{}, nil
-	}
-	return StatusOutput{true, "local"}, nil
-}
-
-// ConfigOutput is what an agent remembers; nil where it remembers nothing.
-type ConfigOutput struct {
-	Config *Options `json:"config"`
-}
-
-// Options are an agent's memory options in the reference server's form.
-type Options struct {
-	LastMessages   int                    `json:"lastMessages"`
-	SemanticRecall bool                   `json:"semanticRecall"`
-	GenerateTitle  bool                   `json:"generateTitle"`
-	WorkingMemory  map[string]mastra.JSON `json:"workingMemory"`
-	Observational  map[string]mastra.JSON `json:"observationalMemory"`
-}
-
-// Config says what an agent remembers.
-func Config(_ context.Context, m *mastra.Mastra, in AgentInput) (ConfigOutput, error) {
-	a, err := m.Agent(in.AgentID)
-	if err != nil {
-		return ConfigOutput{}, mastra.Errorf(mastra.CodeNotFound, "Agent not found")
-	}
-	if a.Memory == nil {
-		return ConfigOutput{}, nil
-	}
-	off := map[string]mastra.JSON{"enabled": mastra.JSON("false")}
-	return ConfigOutput{&Options{LastMessages: a.Memory.LastMessages, WorkingMemory: off, Observational: off}}, nil
-}
 
 // ThreadsInput asks for a page of threads, the last updated first.
 type ThreadsInput struct {
-	AgentID    string   `query:"agentId" json:"-"`
-	ResourceID string   `query:"resourceId" json:"-"`
-	Page       int      `query:"page" json:"-" minimum:"0"`
-	PerPage    *int     `query:"perPage" json:"-" minimum:"0" maximum:"1000"`
-	OrderBy    *OrderBy `query:"orderBy" json:"-"`
-	Metadata   string   `query:"metadata" json:"-"` // not served yet: refused rather than overlooked
+	AgentID    string                 `query:"agentId" json:"-"`
+	ResourceID string                 `query:"resourceId" json:"-"`
+	Page       int                    `query:"page" json:"-" minimum:"0"`
+	PerPage    *int                   `query:"perPage" json:"-" minimum:"0" maximum:"1000"`
+	OrderBy    *OrderBy               `query:"orderBy" json:"-"`
+	Metadata   map[string]mastra.JSON `query:"metadata" json:"-"` // threads whose metadata has these values
 }
 
 // ThreadPage is a page of threads.
@@ -82,10 +33,6 @@ func Threads(ctx context.Context, m *mastra.Mastra, in ThreadsInput) (ThreadPage
 	if err := checkAgent(m, in.AgentID); err != nil {
 		return ThreadPage{}, err
 	}
-	if in.Metadata != "" {
-		return ThreadPage{}, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters",
-			Issues: []mastra.Issue{{Field: "metadata", Message: "Not supported by this server yet"}}}
-	}
 	q := mastra.ThreadQuery{ResourceID: mastra.Resource(ctx, in.ResourceID), Paging: mastra.Paging{Page: in.Page, PerPage: 100}}
 	if in.PerPage != nil {
 		q.PerPage = *in.PerPage
@@ -93,11 +40,65 @@ func Threads(ctx context.Context, m *mastra.Mastra, in ThreadsInput) (ThreadPage
 	if in.OrderBy != nil {
 		q.OrderBy, q.Ascending = in.OrderBy.Field, in.OrderBy.Direction == "ASC"
 	}
-	page, err := m.Storage.Threads(ctx, q)
+	var page *mastra.Page[mastra.Thread]
+	var err error
+	if len(in.Metadata) > 0 {
+		page, err = threadsWith(ctx, m, q, in.Metadata)
+	} else {
+		page, err = m.Storage.Threads(ctx, q)
+	}
 	if err != nil {
 		return ThreadPage{}, err
 	}
 	return ThreadPage{page.Items, page.Total, in.Page, q.PerPage, page.HasMore}, nil
+}
+
+const (
+	filteredAtOnce = 250
+	filteredMost   = 5000 // threads that a filter looks at
+)
+
+// threadsWith looks at a bounded number of threads, and asks for a narrower list where there are more.
+func threadsWith(ctx context.Context, m *mastra.Mastra, q mastra.ThreadQuery, want map[string]mastra.JSON) (*mastra.Page[mastra.Thread], error) {
+	wanted := q.Paging
+	var matching []mastra.Thread
+	for q.Paging = (mastra.Paging{PerPage: filteredAtOnce}); ; q.Page++ {
+		page, err := m.Storage.Threads(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.Items {
+			if has(t.Metadata, want) {
+				matching = append(matching, t)
+			}
+		}
+		if !page.HasMore {
+			break
+		}
+		if (q.Page+1)*filteredAtOnce >= filteredMost {
+			return nil, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters",
+				Issues: []mastra.Issue{{Field: "metadata", Message: fmt.Sprintf("There are more than %d threads to look at: name a resourceId", filteredMost)}}}
+		}
+	}
+	first := min(len(matching), min(wanted.Page, len(matching))*wanted.PerPage)
+	last := min(len(matching), first+wanted.PerPage)
+	return &mastra.Page[mastra.Thread]{Items: matching[first:last], Total: len(matching), HasMore: last < len(matching)}, nil
+}
+
+// has says whether metadata has the values that are wanted.
+func has(metadata mastra.JSON, want map[string]mastra.JSON) bool {
+	var fields map[string]mastra.JSON
+	if metadata == nil || schema.Unmarshal(metadata, &fields) != nil {
+		return false
+	}
+	for k, v := range want {
+		got := fields[k].Clone()
+		v = v.Clone()
+		if got == nil || got.Canonicalize() != nil || v.Canonicalize() != nil || string(got) != string(v) {
+			return false
+		}
+	}
+	return true
 }
 
 // ThreadInput names a thread.
@@ -190,5 +191,16 @@ func DeleteThread(ctx context.Context, m *mastra.Mastra, in DeleteThreadInput) (
 	if _, err := owned(ctx, m, in.ThreadID, in.ResourceID); err != nil {
 		return Result{}, err
 	}
-	return Result{"Thread deleted"}, m.Storage.DeleteThread(ctx, in.ThreadID)
+	if err := m.Storage.DeleteThread(ctx, in.ThreadID); err != nil {
+		return Result{}, err
+	}
+	unfindable(ctx, m, recall.ForgetThread(context.WithoutCancel(ctx), m, in.ThreadID))
+	return Result{"Thread deleted"}, nil
+}
+
+// unfindable logs what kept deleted messages in the vector store: they are not shown, since they are stored no more.
+func unfindable(ctx context.Context, m *mastra.Mastra, err error) {
+	if err != nil {
+		m.Logger.WarnContext(ctx, "vectors of deleted messages were not deleted", "error", err)
+	}
 }

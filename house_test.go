@@ -36,7 +36,7 @@ var allowed = []struct {
 	{"shared/storage/", []string{"shared/mastra", "shared/schema"}},
 	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/vectorstore/", "infra/migrations"}},
 	{"shared/logstore/", []string{"shared/mastra", "shared/schema", "shared/logstore/"}},
-	{"shared/lambdahttp", []string{"shared/mastra", "shared/server"}},
+	{"shared/lambdahttp", []string{"shared/mastra", "shared/schema", "shared/server"}},
 	{"functions/", []string{"shared/", "functions/wire", "infra/migrations"}},
 	{"infra/", []string{"shared/", "infra/"}},
 }
@@ -78,6 +78,7 @@ var linked = map[string][]string{
 	"github.com/jackc/pgx/v5":                             {"vectors", "migrate"},
 	"github.com/aws/aws-sdk-go-v2/service/sqs":            {"agents", "workflows", "tools", "worker"},
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs": {"logs"},
+	"github.com/aws/aws-sdk-go-v2/service/lambda":         {"agents", "workflows", "tools", "worker"},
 	"go.opentelemetry.io/otel/exporters/otlp":             nil,
 }
 

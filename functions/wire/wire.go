@@ -25,6 +25,8 @@ type Function struct {
 	Routes [][]server.Route
 	// Runner, where not nil, adds what the function's routes run on.
 	Runner Runner
+	// Direct, where not nil, answers what other functions invoke this one with.
+	Direct func(m *mastra.Mastra) func(ctx context.Context, event mastra.JSON) (any, error)
 }
 
 // Runner adds backends. settle waits until what they do is done.
@@ -68,6 +70,9 @@ func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahtt
 	m, err := f.App(b)
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
+	}
+	if f.Direct != nil {
+		h.Direct = f.Direct(m)
 	}
 	s := server.Server{Mastra: m, Prefix: "/api", Version: c.version, Origins: c.Origins, StreamFormat: c.StreamFormat}
 	if !c.auth {

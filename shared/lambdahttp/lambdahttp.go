@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/server"
 )
 
@@ -36,10 +38,43 @@ type Handler struct {
 	Settle func(ctx context.Context) error
 	// Buffered answers every route buffered: sam local reads no streaming response.
 	Buffered bool
+	// Direct, where not nil, answers the events that are no request of API Gateway: what other functions invoke this one with.
+	// Its answer is encoded as JSON, its error is the invocation's.
+	Direct func(ctx context.Context, event mastra.JSON) (any, error)
 }
 
 // Serve answers invocations. It does not return.
-func Serve(h *Handler) { lambda.StartWithOptions(h.Invoke, lambda.WithSetEscapeHTML(false)) }
+func Serve(h *Handler) {
+	if h.Direct == nil {
+		lambda.StartWithOptions(h.Invoke, lambda.WithSetEscapeHTML(false))
+	}
+	lambda.StartWithOptions(h.InvokeAny, lambda.WithSetEscapeHTML(false))
+}
+
+// InvokeAny answers an event of any kind: one with an httpMethod as Invoke does, others by Direct. It does not panic.
+func (h *Handler) InvokeAny(ctx context.Context, event mastra.JSON) (_ any, err error) {
+	var kind struct {
+		Method *string `json:"httpMethod"`
+	}
+	if err := schema.Unmarshal(event, &kind); err == nil && kind.Method != nil {
+		var e events.APIGatewayProxyRequest
+		if err := schema.Unmarshal(event, &e); err != nil {
+			return nil, err
+		}
+		return h.Invoke(ctx, e)
+	}
+	defer func() {
+		if p := recover(); p != nil { // the runtime would end the process
+			h.log().ErrorContext(ctx, "invocation failed", "error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+			err = errors.New("internal error")
+		}
+	}()
+	ctx, cancel := withReserve(ctx)
+	defer cancel()
+	out, err := h.Direct(ctx, event)
+	h.settle(ctx)
+	return out, err
+}
 
 // Invoke answers one event: an events.APIGatewayProxyResponse, or a pointer to an events.APIGatewayProxyStreamingResponse
 // where the integration of the event's resource streams. It returns no error and does not panic.

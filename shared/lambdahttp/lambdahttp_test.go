@@ -314,3 +314,28 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// An event that is no request is for Direct; its panic fails the invocation only.
+func TestDirectInvocations(t *testing.T) {
+	h, settled := handler(t), 0
+	h.Settle = func(context.Context) error { settled++; return nil }
+	h.Direct = func(_ context.Context, event mastra.JSON) (any, error) {
+		if string(event) == `{"panic":true}` {
+			panic("boom")
+		}
+		return event, nil
+	}
+	if out, err := h.InvokeAny(t.Context(), mastra.JSON(`{"hello":1}`)); err != nil || string(out.(mastra.JSON)) != `{"hello":1}` || settled != 1 {
+		t.Error(out, err, settled)
+	}
+	if out, err := h.InvokeAny(t.Context(), mastra.JSON(`{"panic":true}`)); err == nil || strings.Contains(err.Error(), "boom") {
+		t.Error(out, err)
+	}
+	data, err := json.Marshal(event(t, "GET", "/api/things/{id}", "/api/things/x", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.InvokeAny(t.Context(), data); err != nil || out.(events.APIGatewayProxyResponse).StatusCode != 200 {
+		t.Error(out, err)
+	}
+}

@@ -28,15 +28,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var built sync.Map
+var builds sync.Map
 
-// bootstrap builds a function as sam build does, for this machine.
-func bootstrap(t testing.TB, function string) string {
-	t.Helper()
-	once, _ := built.LoadOrStore(function, sync.OnceValues(func() (string, error) {
-		return lambdalocal.Make(context.Background(), "../..", scratch, strings.ToUpper(function[:1])+function[1:]+"Function")
+// built builds a function as sam build does, once.
+func built(_ context.Context, function string) (string, error) {
+	once, _ := builds.LoadOrStore(function, sync.OnceValues(func() (string, error) {
+		return lambdalocal.Make("../..", scratch)(context.Background(), function)
 	}))
-	file, err := once.(func() (string, error))()
+	return once.(func() (string, error))()
+}
+
+// bootstrap is that of a function of functions/.
+func bootstrap(t testing.TB, folder string) string {
+	t.Helper()
+	file, err := built(t.Context(), strings.ToUpper(folder[:1])+folder[1:]+"Function")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package lambdalocal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,12 +10,12 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
@@ -33,9 +34,10 @@ type Local struct {
 
 // LocalOptions say what a Local runs on.
 type LocalOptions struct {
-	Root       string            // the project's folder
-	Build      string            // the folder for bootstraps
+	Template   string            // the file
+	Build      Builder           // of the functions' bootstraps
 	DynamoDB   string            // its endpoint
+	VectorURL  string            // of a Postgres, which is migrated as at a deployment; without one there are no vectors
 	Tables     dynamodb.Tables   // made where they are not there
 	Parameters map[string]string // of the template
 	Env        map[string]string // of every function, over the template's
@@ -43,6 +45,9 @@ type LocalOptions struct {
 	Limit      int               // invocations of one function at once; 0: 100
 	Logger     *slog.Logger
 }
+
+// Builder makes a function's bootstrap and returns its path. It is called by several goroutines at once.
+type Builder func(ctx context.Context, function string) (string, error)
 
 // group is the name that a template's log group has here.
 const group = "LogGroup"
@@ -62,15 +67,23 @@ func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
 	env := map[string]string{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL_DYNAMODB": o.DynamoDB,
 		"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": endpoint, "AWS_ENDPOINT_URL_LAMBDA": endpoint}
 	maps.Copy(env, o.Env)
-	template, err := Load(filepath.Join(o.Root, "template.yaml"), Given{Parameters: o.Parameters, Env: env, Refs: map[string]string{
-		"ThreadsTable": o.Tables.Threads, "RunsTable": o.Tables.Runs, "ObservabilityTable": o.Tables.Observability, "LogGroup": group}})
+	given := Given{Parameters: map[string]string{"Vectors": "none"}, Env: env, FunctionEnv: map[string]map[string]string{}, Refs: map[string]string{
+		"ThreadsTable": o.Tables.Threads, "RunsTable": o.Tables.Runs, "ObservabilityTable": o.Tables.Observability, "LogGroup": group}}
+	if o.VectorURL != "" {
+		given.Parameters["Vectors"], given.Parameters["VectorUrlSecret"] = "existing", "local"
+		for _, function := range []string{"VectorsFunction", "MigrateFunction"} {
+			given.FunctionEnv[function] = map[string]string{"VECTOR_URL": o.VectorURL}
+		}
+	}
+	maps.Copy(given.Parameters, o.Parameters)
+	template, err := Load(o.Template, given)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	for _, f := range template.Functions {
 		f.Env["AWS_ACCESS_KEY_ID"] = f.Name // each signs with its name, so that a stand-in can tell who asks
 	}
-	bootstraps, err := build(ctx, o.Root, o.Build, template.Functions)
+	bootstraps, err := build(ctx, o.Build, template.Functions)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
@@ -87,20 +100,58 @@ func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	invoke := l.InvokeAPI()
+	invoke, answers := l.InvokeAPI(), make(chan cfn.Response, 1)
 	l.aws = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/2015-03-31/") {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/2015-03-31/"):
 			invoke.ServeHTTP(w, r)
-			return
+		case r.URL.Path == "/custom-resource":
+			var a cfn.Response
+			if err := json.NewDecoder(r.Body).Decode(&a); err == nil {
+				answers <- a
+			}
+		default:
+			l.Logs.ServeHTTP(w, r)
 		}
-		l.Logs.ServeHTTP(w, r)
 	})}
 	go func() { _ = l.aws.Serve(listener) }() // until it is closed
+	if migrate := l.Pools["MigrateFunction"]; migrate != nil {
+		if err := deployed(ctx, migrate, endpoint+"/custom-resource", answers); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
 	return l, nil
 }
 
+// deployed tells a custom resource's function of a deployment, as CloudFormation does, and waits for its answer.
+func deployed(ctx context.Context, p *Pool, url string, answers <-chan cfn.Response) error {
+	event, err := json.Marshal(cfn.Event{RequestType: cfn.RequestCreate, RequestID: "local", ResponseURL: url, StackID: pseudo["AWS::StackId"],
+		ResourceType: "Custom::Migrations", LogicalResourceID: "VectorMigrations"})
+	if err != nil {
+		return err
+	}
+	a, err := p.Invoke(ctx, event)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.Failed {
+		data, err := io.ReadAll(a.Body)
+		return errors.Join(fmt.Errorf("%s: %s", p.Name, data), err)
+	}
+	select {
+	case answer := <-answers:
+		if answer.Status != cfn.StatusSuccess {
+			return fmt.Errorf("%s: %s", p.Name, answer.Reason)
+		}
+		return nil
+	default:
+		return fmt.Errorf("%s did not answer CloudFormation", p.Name)
+	}
+}
+
 // build makes the bootstraps, as many at once as there are processors.
-func build(ctx context.Context, root, dir string, functions []Function) (map[string]string, error) {
+func build(ctx context.Context, one Builder, functions []Function) (map[string]string, error) {
 	files, errs := make([]string, len(functions)), make([]error, len(functions))
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var all sync.WaitGroup
@@ -108,7 +159,7 @@ func build(ctx context.Context, root, dir string, functions []Function) (map[str
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			files[i], errs[i] = Make(ctx, root, dir, f.Name)
+			files[i], errs[i] = one(ctx, f.Name)
 		})
 	}
 	all.Wait()

@@ -45,16 +45,18 @@ func (s *Stack) Close() {
 	}
 }
 
-// Make builds a function's bootstrap for this machine, as sam build does: by the target build-NAME of the Makefile in root.
-func Make(ctx context.Context, root, dir, function string) (string, error) {
-	dir = filepath.Join(dir, function)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+// Make builds bootstraps for this machine into dir, as sam build does: by the targets build-NAME of the Makefile in root.
+func Make(root, dir string) Builder {
+	return func(ctx context.Context, function string) (string, error) {
+		to := filepath.Join(dir, function)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return "", err
+		}
+		cmd := exec.CommandContext(ctx, "make", "-s", "build-"+function, "ARTIFACTS_DIR="+to)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "GOARCH="+runtime.GOARCH)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s: %w: %s", function, err, out)
+		}
+		return filepath.Join(to, "bootstrap"), nil
 	}
-	cmd := exec.CommandContext(ctx, "make", "-s", "build-"+function, "ARTIFACTS_DIR="+dir)
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOARCH="+runtime.GOARCH)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", function, err, out)
-	}
-	return filepath.Join(dir, "bootstrap"), nil
 }

@@ -1,18 +1,15 @@
 package lambdalocal_test
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/jackc/pgx/v5"
 
 	"mastralambda/infra/lambdalocal"
 	"mastralambda/infra/services"
@@ -25,26 +22,8 @@ import (
 // postgres is a database of its own, migrated.
 func postgres(t *testing.T) string {
 	t.Helper()
-	admin := services.Postgres(t)
-	name := "lambdalocal_" + strings.ToLower(mastra.NewSpanID())
-	run := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), admin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(context.Background())
-		if _, err := conn.Exec(context.Background(), statement); err != nil {
-			t.Error(err)
-		}
-	}
-	run("CREATE DATABASE " + name)
-	t.Cleanup(func() { run("DROP DATABASE " + name + " WITH (FORCE)") })
-	u, err := url.Parse(admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	store, err := pgvector.Open(u.String())
+	url := services.Database(t)
+	store, err := pgvector.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +31,7 @@ func postgres(t *testing.T) string {
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return u.String()
+	return url
 }
 
 // invoked is the vector store of a function that was given env.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -33,7 +35,7 @@ func main() {
 
 // passedOn are the settings that functions take from this process's environment where it has them: what a deployed stack
 // resolves from secrets.
-var passedOn = []string{"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "VECTOR_URL", "MODEL_DELAY"}
+var passedOn = []string{"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MODEL_DELAY"}
 
 func run(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("lambdalocal", flag.ContinueOnError)
@@ -66,8 +68,12 @@ func run(ctx context.Context, args []string) (err error) {
 			env[name] = value
 		}
 	}
+	folder, err := os.Getwd() // make takes absolute paths
+	if err != nil {
+		return err
+	}
 	fmt.Println("building the functions of template.yaml")
-	l, err := lambdalocal.Open(ctx, lambdalocal.LocalOptions{Root: ".", Build: "build/lambdalocal", DynamoDB: endpoint, Parameters: parameters, Env: env, Lines: os.Stderr,
+	l, err := lambdalocal.Open(ctx, lambdalocal.LocalOptions{Template: "template.yaml", Build: lambdalocal.Make(".", filepath.Join(folder, "build/lambdalocal")), DynamoDB: endpoint, VectorURL: cmp.Or(os.Getenv("VECTOR_URL"), os.Getenv("TEST_POSTGRES_URL")), Parameters: parameters, Env: env, Lines: os.Stderr,
 		Tables: dynamodb.Tables{Threads: "local-threads", Runs: "local-runs", Observability: "local-observability"},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {

@@ -5,7 +5,8 @@ package calls
 import (
 	"encoding/binary"
 	"math"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
 
 	"mastralambda/shared/mastra"
 )
@@ -15,13 +16,15 @@ const MaxPayload = 6<<20 - 4096
 
 // Call is a call of one method. The fields that the method does not take are left out.
 type Call struct {
-	Method string            `json:"vectorStore"` // what tells it from API Gateway's events
-	Store  string            `json:"store,omitzero"`
-	Caller *mastra.Principal `json:"caller,omitzero"`
-	Name   string            `json:"index,omitzero"`
-	Create *Index            `json:"create,omitzero"`
-	Upsert []Entry           `json:"upsert,omitzero"`
-	Query  *Query            `json:"query,omitzero"`
+	Operation string            `json:"vectorStore"` // what tells it from API Gateway's events
+	Store     string            `json:"store,omitzero"`
+	Caller    *mastra.Principal `json:"caller,omitzero"`
+	Name      string            `json:"index,omitzero"`
+	Create    *Index            `json:"create,omitzero"`
+	Upsert    []Entry           `json:"upsert,omitzero"`
+	Which     *Selection        `json:"which,omitzero"`
+	To        *Update           `json:"to,omitzero"`
+	Query     *Query            `json:"query,omitzero"`
 }
 
 // Answer is what it comes back as.
@@ -30,6 +33,7 @@ type Answer struct {
 	Names   []string `json:"names,omitzero"`
 	Index   *Index   `json:"index,omitzero"`
 	Matches []Match  `json:"matches,omitzero"`
+	Changed int      `json:"changed,omitzero"`
 }
 
 // Refusal is a mastra.Error; one of CodeInternal has no message.
@@ -63,29 +67,78 @@ func (a Answer) Described() *mastra.VectorIndex {
 	return &i
 }
 
-// Entry is a mastra.Vector. Its metadata is text, so that the store refuses what is no JSON.
-type Entry struct {
-	ID       string  `json:"id"`
-	Values   Numbers `json:"values"`
-	Metadata *string `json:"metadata,omitzero"`
+// Encode refuses what is no text: it would travel as another one.
+func (c Call) Encode() ([]byte, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, mastra.Errorf(mastra.CodeInvalid, "Ids, namespaces, filters and metadata must be text in UTF-8")
+	}
+	return data, nil
 }
 
-// EntriesOf refuses ids that are no text: they would travel as others.
-func EntriesOf(vectors []mastra.Vector) ([]Entry, error) {
+// Entry is a mastra.Vector. Its metadata is text, so that the store refuses what is no JSON.
+type Entry struct {
+	ID        string  `json:"id"`
+	Namespace string  `json:"namespace,omitzero"`
+	Values    Numbers `json:"values"`
+	Metadata  *string `json:"metadata,omitzero"`
+}
+
+// EntriesOf makes vectors travel.
+func EntriesOf(vectors []mastra.Vector) []Entry {
 	out := make([]Entry, len(vectors))
 	for i, v := range vectors {
-		if !utf8.ValidString(v.ID) {
-			return nil, mastra.Errorf(mastra.CodeInvalid, "The id of a vector must be text")
-		}
-		out[i] = Entry{v.ID, numbersOf(v.Values), textOf(v.Metadata)}
+		out[i] = Entry{v.ID, v.Namespace, numbersOf(v.Values), textOf(v.Metadata)}
 	}
-	return out, nil
+	return out
 }
 
 func vectorsOf(entries []Entry) []mastra.Vector {
 	out := make([]mastra.Vector, len(entries))
 	for i, e := range entries {
-		out[i] = mastra.Vector{ID: e.ID, Values: e.Values.values(), Metadata: jsonOf(e.Metadata)}
+		out[i] = mastra.Vector{ID: e.ID, Namespace: e.Namespace, Values: e.Values.values(), Metadata: jsonOf(e.Metadata)}
+	}
+	return out
+}
+
+// Selection is a mastra.VectorSelection.
+type Selection struct {
+	Namespace string   `json:"namespace,omitzero"`
+	IDs       []string `json:"ids,omitzero"`
+	Filter    *string  `json:"filter,omitzero"`
+}
+
+// SelectionOf makes a selection travel.
+func SelectionOf(s mastra.VectorSelection) *Selection {
+	return &Selection{s.Namespace, s.IDs, textOf(s.Filter)}
+}
+
+func (s *Selection) selection() mastra.VectorSelection {
+	return mastra.VectorSelection{Namespace: s.Namespace, IDs: s.IDs, Filter: jsonOf(s.Filter)}
+}
+
+// Update is a mastra.VectorUpdate.
+type Update struct {
+	Values   *Numbers `json:"values,omitzero"`
+	Metadata *string  `json:"metadata,omitzero"`
+}
+
+// UpdateOf makes an update travel: nil numbers, which stay, are not those of an empty vector.
+func UpdateOf(u mastra.VectorUpdate) *Update {
+	out := &Update{Metadata: textOf(u.Metadata)}
+	if u.Values != nil {
+		values := numbersOf(u.Values)
+		out.Values = &values
+	}
+	return out
+}
+
+func (u *Update) update() mastra.VectorUpdate {
+	out := mastra.VectorUpdate{Metadata: jsonOf(u.Metadata)}
+	if u.Values != nil {
+		if out.Values = u.Values.values(); out.Values == nil {
+			out.Values = []float32{}
+		}
 	}
 	return out
 }

@@ -16,7 +16,7 @@ func Serve(m *mastra.Mastra) func(ctx context.Context, event mastra.JSON) (any, 
 		if err := schema.Unmarshal(event, &c); err != nil {
 			return nil, err
 		}
-		if c.Method == "" {
+		if c.Operation == "" {
 			return nil, errors.New("the event is neither a request nor a call of a vector store")
 		}
 		if c.Caller != nil {
@@ -41,27 +41,33 @@ func Serve(m *mastra.Mastra) func(ctx context.Context, event mastra.JSON) (any, 
 // on calls the store.
 func (c Call) on(ctx context.Context, s mastra.VectorStore) (out Answer, err error) {
 	switch {
-	case c.Method == "createIndex" && c.Create != nil:
+	case c.Operation == "createIndex" && c.Create != nil:
 		err = s.CreateIndex(ctx, c.Create.index())
-	case c.Method == "indexes":
+	case c.Operation == "indexes":
 		out.Names, err = s.Indexes(ctx)
-	case c.Method == "describeIndex":
+	case c.Operation == "describeIndex":
 		var i *mastra.VectorIndex
 		if i, err = s.DescribeIndex(ctx, c.Name); err == nil {
 			out.Index = IndexOf(*i)
 		}
-	case c.Method == "buildIndex":
+	case c.Operation == "buildIndex":
 		err = s.BuildIndex(ctx, c.Name)
-	case c.Method == "deleteIndex":
+	case c.Operation == "deleteIndex":
 		err = s.DeleteIndex(ctx, c.Name)
-	case c.Method == "upsert":
+	case c.Operation == "upsert":
 		err = s.Upsert(ctx, c.Name, vectorsOf(c.Upsert))
-	case c.Method == "query" && c.Query != nil:
+	case c.Operation == "replace" && c.Which != nil:
+		err = s.Replace(ctx, c.Name, c.Which.Namespace, jsonOf(c.Which.Filter), vectorsOf(c.Upsert))
+	case c.Operation == "update" && c.Which != nil && c.To != nil:
+		out.Changed, err = s.Update(ctx, c.Name, c.Which.selection(), c.To.update())
+	case c.Operation == "delete" && c.Which != nil:
+		out.Changed, err = s.Delete(ctx, c.Name, c.Which.selection())
+	case c.Operation == "query" && c.Query != nil:
 		var found []mastra.Match
 		found, err = s.Query(ctx, c.Name, c.Query.query())
 		out.Matches = matchesOf(found)
 	default: // of a caller that is newer than this function
-		err = mastra.Errorf(mastra.CodeInvalid, "The function of the vector stores does not know the call %q", c.Method)
+		err = mastra.Errorf(mastra.CodeInvalid, "The function of the vector stores does not know the call %q", c.Operation)
 	}
 	return out, err
 }

@@ -54,17 +54,17 @@ func Open(cfg aws.Config, function, name string) *Store {
 }
 
 func (s *Store) CreateIndex(ctx context.Context, i mastra.VectorIndex) error {
-	_, err := s.do(ctx, calls.Call{Method: "createIndex", Create: calls.IndexOf(i)})
+	_, err := s.do(ctx, calls.Call{Operation: "createIndex", Create: calls.IndexOf(i)})
 	return err
 }
 
 func (s *Store) Indexes(ctx context.Context) ([]string, error) {
-	out, err := s.do(ctx, calls.Call{Method: "indexes"})
+	out, err := s.do(ctx, calls.Call{Operation: "indexes"})
 	return out.Names, err
 }
 
 func (s *Store) DescribeIndex(ctx context.Context, name string) (*mastra.VectorIndex, error) {
-	out, err := s.do(ctx, calls.Call{Method: "describeIndex", Name: name})
+	out, err := s.do(ctx, calls.Call{Operation: "describeIndex", Name: name})
 	if err != nil {
 		return nil, err
 	}
@@ -75,26 +75,38 @@ func (s *Store) DescribeIndex(ctx context.Context, name string) (*mastra.VectorI
 }
 
 func (s *Store) BuildIndex(ctx context.Context, name string) error {
-	_, err := s.do(ctx, calls.Call{Method: "buildIndex", Name: name})
+	_, err := s.do(ctx, calls.Call{Operation: "buildIndex", Name: name})
 	return err
 }
 
 func (s *Store) DeleteIndex(ctx context.Context, name string) error {
-	_, err := s.do(ctx, calls.Call{Method: "deleteIndex", Name: name})
+	_, err := s.do(ctx, calls.Call{Operation: "deleteIndex", Name: name})
 	return err
 }
 
 func (s *Store) Upsert(ctx context.Context, name string, vectors []mastra.Vector) error {
-	entries, err := calls.EntriesOf(vectors)
-	if err != nil {
-		return err
-	}
-	_, err = s.do(ctx, calls.Call{Method: "upsert", Name: name, Upsert: entries})
+	_, err := s.do(ctx, calls.Call{Operation: "upsert", Name: name, Upsert: calls.EntriesOf(vectors)})
 	return err
 }
 
+func (s *Store) Replace(ctx context.Context, name, namespace string, filter mastra.JSON, vectors []mastra.Vector) error {
+	which := calls.SelectionOf(mastra.VectorSelection{Namespace: namespace, Filter: filter})
+	_, err := s.do(ctx, calls.Call{Operation: "replace", Name: name, Which: which, Upsert: calls.EntriesOf(vectors)})
+	return err
+}
+
+func (s *Store) Update(ctx context.Context, name string, which mastra.VectorSelection, to mastra.VectorUpdate) (int, error) {
+	out, err := s.do(ctx, calls.Call{Operation: "update", Name: name, Which: calls.SelectionOf(which), To: calls.UpdateOf(to)})
+	return out.Changed, err
+}
+
+func (s *Store) Delete(ctx context.Context, name string, which mastra.VectorSelection) (int, error) {
+	out, err := s.do(ctx, calls.Call{Operation: "delete", Name: name, Which: calls.SelectionOf(which)})
+	return out.Changed, err
+}
+
 func (s *Store) Query(ctx context.Context, name string, q mastra.VectorQuery) ([]mastra.Match, error) {
-	out, err := s.do(ctx, calls.Call{Method: "query", Name: name, Query: calls.QueryOf(q)})
+	out, err := s.do(ctx, calls.Call{Operation: "query", Name: name, Query: calls.QueryOf(q)})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +116,7 @@ func (s *Store) Query(ctx context.Context, name string, q mastra.VectorQuery) ([
 // do invokes the function. An error of the store comes back as it was there, but for the detail of an internal one.
 func (s *Store) do(ctx context.Context, c calls.Call) (out calls.Answer, err error) {
 	c.Store, c.Caller = s.name, mastra.Caller(ctx)
-	payload, err := schema.Marshal(c)
+	payload, err := c.Encode()
 	if err != nil {
 		return out, err
 	}

@@ -84,9 +84,9 @@ lambda-local: ## Run template.yaml's functions as processes behind an API Gatewa
 	  echo 'the stand-ins for AWS go on running when this ends, with what they hold: infra/services/services.sh stop'; \
 	  go build -o build/lambda-local ./infra/lambdalocal/cmd; exec build/lambda-local -port $${PORT:-3000} $(PARAMETERS)
 
-deploy: ## Build and deploy with the parameters that sam deploy --guided saved (ENV=dev for another section of samconfig.toml)
+deploy: ## Build and deploy with the parameters that sam deploy --guided saved (ENV=dev for another section of samconfig.toml; FORCE=1 after a secret changed)
 	@$(call need,go sam python3)
-	@infra/sam/deploy.sh $(ENV)
+	@FORCE=$(FORCE) infra/sam/deploy.sh $(ENV)
 
 sam-local: $(SAM) ## Run template.yaml with sam local start-api over the stand-ins (PORT=3000, PARAMETERS="Auth=on"); it needs Docker
 	@$(call need,go java javac mvn)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # deploy.sh [CONFIG_ENV]: sam build and sam deploy with the parameters that samconfig.toml has (sam deploy --guided saves them there)
 # and a DeployId: a hash of functions, template and parameters. SAM publishes a function's new version where its code or its DeployId
-# changes, and not where a parameter does.
+# changes, and not where a parameter does (nor a secret's text: FORCE=1 makes another DeployId for that).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 env=${1:-default}
@@ -21,7 +21,7 @@ for item in shlex.split(given) if isinstance(given, str) else given:
         print(f"{name}={json.dumps(value.strip(chr(34)))}")
 P
 )
-id=$(python3 - .aws-sam/build/template.yaml .aws-sam/build/*/bootstrap -- ${overrides[@]+"${overrides[@]}"} <<'P'
+id=$(python3 - .aws-sam/build/template.yaml .aws-sam/build/*/bootstrap -- ${FORCE:+"$(date)"} ${overrides[@]+"${overrides[@]}"} <<'P'
 import hashlib, sys
 cut = sys.argv.index("--")
 sum = hashlib.sha256("\n".join(sys.argv[cut:]).encode())

@@ -14,6 +14,9 @@ import (
 	"mastralambda/shared/runlog"
 )
 
+// A million request units on demand in us-east-1, in dollars.
+const dollarsRead, dollarsWrite = 0.125, 0.625
+
 // What operations cost, in requests and units as DynamoDB itself counts them. The table of the README comes from here.
 func TestCost(t *testing.T) {
 	var m meter
@@ -21,7 +24,7 @@ func TestCost(t *testing.T) {
 	ctx := newTenant(t)
 	check := func(name string, c cost, calls, trips int, read, write float64) {
 		t.Helper()
-		t.Logf("%-52s %v", name, c)
+		t.Logf("%-52s %v   $%.2f a million", name, c, c.read*dollarsRead+c.write*dollarsWrite)
 		if c.calls > calls || c.trips > trips || c.read > read || c.write > write {
 			t.Errorf("%s takes more than %d requests, %d in sequence, %v RRU, %v WRU", name, calls, trips, read, write)
 		}
@@ -49,18 +52,22 @@ func TestCost(t *testing.T) {
 		return generate(mastra.WithRequest(ctx, &mastra.Request{ID: "r", IdempotencyKey: "key"}), "t")()
 	}), 6, 3, 3, 24)
 
-	check("stream, memory and trace", m.of(t, func() error {
-		chunks, err := app.Agents.Stream(mastra.NewContext(ctx, app), app, agent, mastra.AgentCall{Messages: mastra.UserMessage("How does memory in agents work?"), ThreadID: "t", ResourceID: "me", RunID: "run"})
-		if err != nil {
-			return err
-		}
-		for _, err := range chunks {
+	stream := func(runID string) func() error {
+		return func() error {
+			chunks, err := app.Agents.Stream(mastra.NewContext(ctx, app), app, agent, mastra.AgentCall{Messages: mastra.UserMessage("How does memory in agents work?"), ThreadID: "t", ResourceID: "me", RunID: runID})
 			if err != nil {
 				return err
 			}
+			for _, err := range chunks {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		}
-		return nil
-	}), 10, 3, 3, 18)
+	}
+	check("stream, memory and trace", m.of(t, stream("")), 10, 3, 3, 18)
+	check("stream under a run id of the client's", m.of(t, stream("run")), 11, 4, 3, 18) // whose it is has to be looked up
 	check("observe's empty poll", m.of(t, func() error {
 		_, err := s.Chunks(ctx, "run", mastra.Position{Epoch: 1 << 40}, 16)
 		return err

@@ -49,19 +49,23 @@ func (x *run) emitBlockEnd(reasoning bool, id string) {
 	}
 }
 
-func (c *call) called() mastra.ToolCalled {
-	return mastra.ToolCalled{ToolCallID: c.ID, ToolName: c.Name, Args: c.Args}
+func (x *run) called(c *call) mastra.ToolCalled {
+	out := mastra.ToolCalled{ToolCallID: c.ID, ToolName: c.Name, Args: c.Args}
+	if c.Client != "" {
+		out.Observability = &mastra.Traceparent{Traceparent: "00-" + x.TraceID + "-" + c.Client + "-01"}
+	}
+	return out
 }
 
 func (c *call) answered() mastra.ToolAnswered {
 	return mastra.ToolAnswered{Args: c.args(), ToolCallID: c.ID, ToolName: c.Name, Result: c.Result}
 }
 
-func (x *run) emitCall(c *call) { x.emit(mastra.ChunkToolCall, c.called()) }
+func (x *run) emitCall(c *call) { x.emit(mastra.ChunkToolCall, x.called(c)) }
 
 func (x *run) emitOutcome(c *call) {
 	switch {
-	case !c.done():
+	case !c.answeredYet():
 	case c.declined():
 		x.emit(mastra.ChunkDenied, mastra.ToolDenied{ToolCallID: c.ID, ToolName: c.Name, Args: c.args(), Approval: c.approval()})
 	case c.Error != nil:
@@ -156,8 +160,11 @@ func (x *run) finish(n int) mastra.Finish {
 	}
 	f := mastra.Finish{MessageID: x.messageID(), StepResult: mastra.StepReason{Reason: s.Finish}, Metadata: x.answered(s)}
 	f.Output.Text = s.text()
+	if x.structured != nil {
+		f.Output.Object = x.structured.object
+	}
 	for _, c := range s.calls() {
-		f.Output.ToolCalls = append(f.Output.ToolCalls, c.called())
+		f.Output.ToolCalls = append(f.Output.ToolCalls, x.called(c))
 	}
 	f.Output.Steps = x.appendSteps(make([]byte, 0, 1024), n)
 	response := x.appendResponse(make([]byte, 0, 512), n, nil)

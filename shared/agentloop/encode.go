@@ -68,7 +68,7 @@ func (p *piece) appendPart(b []byte, open bool) []byte {
 		b = appendMember(b, `{"type":"tool-call","toolCallId":`, p.Call.ID)
 		b = appendMember(b, `,"toolName":`, p.Call.Name)
 		b = appendJSON(b, `,"input":`, p.Call.args())
-		if open {
+		if open || !p.Call.answeredYet() {
 			b = stampedAt(b, `,"providerOptions":`, p.At)
 		}
 	case reasoning:
@@ -111,12 +111,12 @@ func (s *step) appendMessages(b []byte, open bool) []byte {
 		b = s.Pieces[i].appendPart(comma(b), open)
 	}
 	b = append(b, "]}"...)
-	if !s.continued() {
+	if !s.calledAny() {
 		return b
 	}
 	b = append(b, `,{"role":"tool","content":[`...)
 	for i := range s.Pieces {
-		if c := s.Pieces[i].Call; c != nil && !open {
+		if c := s.Pieces[i].Call; c != nil && !open && c.answeredYet() {
 			b = c.appendResult(comma(b))
 		}
 	}
@@ -130,7 +130,7 @@ func (s *step) appendContent(b []byte, open bool) []byte {
 		b = s.Pieces[i].appendPart(comma(b), open)
 	}
 	for i := range s.Pieces {
-		if c := s.Pieces[i].Call; c != nil && !open {
+		if c := s.Pieces[i].Call; c != nil && !open && c.answeredYet() {
 			b = appendJSON(comma(b), `{"type":"tool-result","input":`, c.args())
 			b = c.appendOutput(append(b, `,"output":`...))
 			b = appendMember(b, `,"toolCallId":`, c.ID)
@@ -187,7 +187,9 @@ func (x *run) appendStored(b []byte) []byte {
 			b = comma(b)
 			switch p.Kind {
 			case called:
-				calls++
+				if p.Call.answeredYet() {
+					calls++
+				}
 				b = p.Call.appendInvocation(append(b, `{"type":"tool-invocation","toolInvocation":`...))
 				at = max(at, p.Call.EndAt)
 			case reasoning:
@@ -206,13 +208,15 @@ func (x *run) appendStored(b []byte) []byte {
 		b = append(b, `,"toolInvocations":[`...)
 		for n := range x.Steps {
 			for _, c := range x.Steps[n].calls() {
-				b = c.appendInvocation(comma(b))
+				if c.answeredYet() {
+					b = c.appendInvocation(comma(b))
+				}
 			}
 		}
 		b = append(b, ']')
 	}
 	b = append(b, `,"metadata":`...)
-	return append(x.appendWaiting(x.appendModel(b)), "}}"...)
+	return append(x.appendObject(x.appendWaiting(x.appendModel(b))), "}}"...)
 }
 
 // appendModel is the unclosed object that says which model made the message, in which trace.
@@ -220,6 +224,14 @@ func (x *run) appendModel(b []byte) []byte {
 	b = appendMember(b, `{"modelId":`, x.info.ID)
 	b = appendMember(b, `,"provider":`, x.info.Provider)
 	return appendMember(b, `,"traceId":`, x.TraceID)
+}
+
+// appendObject appends the JSON that was asked for.
+func (x *run) appendObject(b []byte) []byte {
+	if x.structured == nil || x.structured.object == nil {
+		return b
+	}
+	return appendJSON(b, `,"structuredOutput":`, x.structured.object)
 }
 
 func (x *run) appendOwner(b []byte) []byte {
@@ -244,7 +256,7 @@ func (x *run) appendUI(b []byte, last int) []byte {
 		return append(b, "[]"...)
 	}
 	b = appendMember(b, `[{"id":`, x.answer.ID)
-	b = x.appendModel(append(b, `,"role":"assistant","metadata":`...))
+	b = x.appendObject(x.appendModel(append(b, `,"role":"assistant","metadata":`...)))
 	b = appendTime(b, `,"createdAt":`, x.answer.CreatedAt)
 	b = append(x.appendOwner(b), `},"parts":[`...)
 	for n := range x.Steps[:last+1] {

@@ -72,7 +72,7 @@ func (x *run) makeResult() *mastra.AgentResult {
 			case p.Kind == reasoning:
 				out.Reasoning = append(out.Reasoning, x.chunk(string(mastra.PartReasoning), mastra.TextDelta{ID: p.ID, Text: p.Text}))
 			case p.Call != nil:
-				out.ToolCalls = append(out.ToolCalls, x.chunk(mastra.ChunkToolCall, p.Call.called()))
+				out.ToolCalls = append(out.ToolCalls, x.chunk(mastra.ChunkToolCall, x.called(p.Call)))
 				if p.Call.Result != nil {
 					out.ToolResults = append(out.ToolResults, x.chunk(mastra.ChunkToolResult, p.Call.answered()))
 				}
@@ -85,6 +85,9 @@ func (x *run) makeResult() *mastra.AgentResult {
 		r.ToolCalls = append(r.ToolCalls, out.ToolCalls...)
 		r.ToolResults = append(r.ToolResults, out.ToolResults...)
 		r.FinishReason, r.Response = out.FinishReason, out.Response
+	}
+	if x.structured != nil {
+		r.Object, r.UsedFallbackValue = x.structured.object, x.structured.fellBack
 	}
 	r.Messages = make([]mastra.Message, 0, len(x.remembered)+len(x.context.stored)+len(x.in.stored)+1)
 	r.Messages = append(append(append(r.Messages, x.remembered...), x.context.stored...), x.in.stored...)

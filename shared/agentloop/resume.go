@@ -211,7 +211,7 @@ func (r *Runner) restore(ctx context.Context, m *mastra.Mastra, a *mastra.Agent,
 	}
 	rec.whole = x.Steps[:rec.kept:rec.kept]
 	rec.renewed = m.Now()
-	if err := x.offerTools(); err != nil {
+	if err := x.prepare(); err != nil {
 		return nil, err
 	}
 	return x, x.recall()

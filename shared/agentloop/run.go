@@ -8,6 +8,7 @@ import (
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
+	"mastralambda/shared/schema"
 )
 
 // run is one run of an agent. Its state is what a repeat needs to go on.
@@ -50,6 +51,8 @@ type run struct {
 	closed bool   // the state came with a whole answer
 	again  bool   // it goes on from what another request left
 
+	structured *structured // nil where no JSON is asked for
+
 	trace  trace
 	answer mastra.Message // the assistant's
 	result *mastra.AgentResult
@@ -89,18 +92,33 @@ func (x *run) now() mastra.Time { return mastra.TimeOf(x.m.Now()) }
 // ms is now in Unix milliseconds.
 func (x *run) ms() int64 { return x.m.Now().UnixMilli() }
 
-// offerTools lists the tools that the model is told of.
+// offerTools lists the tools that the model is told of: the agent's, then those that the caller runs itself.
 func (x *run) offerTools() error {
-	if n := len(x.agent.Tools); n > 0 {
+	if n := len(x.agent.Tools) + len(x.call.ClientTools); n > 0 {
 		x.tools = make([]*mastra.Tool, 0, n+1)
 	}
-	for _, c := range x.agent.Tools {
-		t := c.Tool()
+	offer := func(t *mastra.Tool) {
 		if x.call.ActiveTools == nil || slices.Contains(x.call.ActiveTools, t.Name()) {
 			x.tools = append(x.tools, t)
 		}
 	}
+	for _, c := range x.agent.Tools {
+		offer(c.Tool())
+	}
 	x.offerNotes()
+	for _, c := range x.call.ClientTools {
+		if x.tool(c.Name) != nil {
+			return mastra.Invalid("clientTools."+c.Name, "The agent has a tool of this name")
+		}
+		if c.Input == nil {
+			c.Input = mastra.JSON(`{"type":"object"}`)
+		}
+		s, err := schema.Parse(c.Input)
+		if err != nil {
+			return mastra.Invalid("clientTools."+c.Name+".inputSchema", "Invalid JSON Schema")
+		}
+		offer(mastra.NewClientTool(c.Name, c.Description, s))
+	}
 	if name := x.call.ToolChoice.Tool; name != "" && x.tool(name) == nil {
 		return mastra.Invalid("toolChoice.toolName", "The agent has no such tool")
 	}
@@ -249,7 +267,11 @@ func (x *run) ready() {
 		instructions = x.call.Instructions
 	}
 	x.prompt = make([]mastra.PromptMessage, 0, 4+len(x.remembered)+len(x.context.prompt)+len(x.in.prompt))
-	for _, s := range []string{instructions, x.call.System} {
+	lines := []string{instructions, x.call.System}
+	if x.structured != nil {
+		lines = append(lines, x.structured.instructions()...)
+	}
+	for _, s := range lines {
 		if s != "" {
 			x.prompt = append(x.prompt, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}})
 		}

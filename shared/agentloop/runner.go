@@ -103,7 +103,7 @@ func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c
 			return nil, nil, err
 		}
 	}
-	if err := x.offerTools(); err != nil {
+	if err := x.prepare(); err != nil {
 		return nil, nil, err
 	}
 	if other, err = x.admit(ctx); err != nil || other != nil {

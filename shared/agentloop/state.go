@@ -2,6 +2,7 @@ package agentloop
 
 import (
 	"fmt"
+	"slices"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -74,6 +75,7 @@ type call struct {
 	Answer  mastra.JSON `json:"q,omitzero"`  // to be given to the tool
 	Verdict *bool       `json:"v,omitempty"` // of a person who was asked for approval
 	Reason  string      `json:"y,omitempty"` // for declining
+	Client  string      `json:"l,omitempty"` // the caller runs it: the span that its own belong below
 }
 
 // What a call waits for.
@@ -83,7 +85,12 @@ const (
 )
 
 // done says that the call has an outcome.
-func (c *call) done() bool { return c.Result != nil || c.Error != nil || c.declined() && c.EndAt != 0 }
+func (c *call) done() bool { return c.Client != "" || c.answeredYet() }
+
+// answeredYet says that the model can be told of an outcome.
+func (c *call) answeredYet() bool {
+	return c.Result != nil || c.Error != nil || c.declined() && c.EndAt != 0
+}
 
 func (c *call) declined() bool { return c.Verdict != nil && !*c.Verdict }
 
@@ -126,12 +133,21 @@ func (s *step) join(kind string) string {
 
 // continued says that the model has to hear what its tools answered.
 func (s *step) continued() bool {
+	some := false
 	for i := range s.Pieces {
-		if s.Pieces[i].Call != nil {
-			return true
+		if c := s.Pieces[i].Call; c != nil {
+			if c.Client != "" { // whoever runs it asks again
+				return false
+			}
+			some = true
 		}
 	}
-	return false
+	return some
+}
+
+// calledAny says that the model called a tool.
+func (s *step) calledAny() bool {
+	return slices.ContainsFunc(s.Pieces, func(p piece) bool { return p.Call != nil })
 }
 
 func (s *state) encode() (mastra.JSON, error) { return schema.Marshal(s) }

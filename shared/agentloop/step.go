@@ -15,6 +15,12 @@ type writing struct {
 	text  []byte
 }
 
+// What one answer of a model may be: more is a fault of the model's.
+const (
+	maxWritten = 16 << 20 // bytes of texts and arguments
+	maxPieces  = 1000     // texts and calls
+)
+
 // step asks the model once and runs the tools that it calls. mayGoOn says that another step may follow.
 func (x *run) step(n int, mayGoOn bool) error {
 	s := &x.Steps[n]
@@ -36,7 +42,10 @@ func (x *run) goOn(n int, mayGoOn bool) error {
 // finishStep runs the tools that the model called, unless err says that it failed.
 func (x *run) finishStep(n int, span span, asked int, mayGoOn bool, err error) error {
 	s := &x.Steps[n]
-	if err == nil && s.continued() {
+	if err == nil && x.structured != nil && !s.calledAny() {
+		err = x.finishObject(s)
+	}
+	if err == nil && s.calledAny() {
 		x.runTools(s, span)
 		if err = x.ctx.Err(); err == nil && len(x.waiting()) > 0 {
 			x.stepTraced(n, span, x.prompt[:asked], mayGoOn, nil)
@@ -60,7 +69,7 @@ func (x *run) finishStep(n int, span span, asked int, mayGoOn bool, err error) e
 func (x *run) ask(s *step) error {
 	var open []writing
 	var inputs []mastra.ToolInput
-	finished := false
+	finished, written := false, 0
 	end := func(i int) {
 		s.Pieces[open[i].piece].Text = string(open[i].text)
 		open = append(open[:i], open[i+1:]...)
@@ -83,7 +92,11 @@ func (x *run) ask(s *step) error {
 			s.ModelID = x.info.ID
 		}
 	}()
+	var partial partialJSON
 	request := mastra.ModelRequest{Messages: x.prompt, Tools: x.tools, ToolChoice: x.call.ToolChoice, Settings: x.call.Settings, Options: x.call.ModelOptions}
+	if x.structured != nil && !x.structured.InPrompt {
+		request.Schema = x.structured.Schema
+	}
 	for part, err := range x.model.Stream(x.ctx, &request) {
 		if err != nil {
 			return err
@@ -99,6 +112,9 @@ func (x *run) ask(s *step) error {
 			if part.Type == mastra.ModelReasoningStart {
 				kind, chunk = reasoning, mastra.ChunkReasoningStart
 			}
+			if len(s.Pieces) >= maxPieces {
+				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
+			}
 			open = append(open, writing{piece: len(s.Pieces), id: part.ID})
 			s.Pieces = append(s.Pieces, piece{Kind: kind, ID: part.ID, At: x.ms()})
 			if x.log != nil {
@@ -111,7 +127,15 @@ func (x *run) ask(s *step) error {
 					break
 				}
 			}
+			if written += len(part.Text); written > maxWritten {
+				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
+			}
 			if x.log != nil {
+				if x.structured != nil && part.Type == mastra.ModelTextDelta {
+					if object := partial.add(part.Text); object != nil {
+						x.emitObject(mastra.ChunkObject, object)
+					}
+				}
 				x.emitDelta(part)
 			}
 		case mastra.ModelTextEnd, mastra.ModelReasoningEnd:
@@ -131,6 +155,9 @@ func (x *run) ask(s *step) error {
 				x.emit(mastra.ChunkToolInputStart, inputs[len(inputs)-1])
 			}
 		case mastra.ModelToolInputDelta:
+			if written += len(part.Text); written > maxWritten {
+				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
+			}
 			if x.log != nil {
 				name := ""
 				for _, in := range inputs {
@@ -145,9 +172,15 @@ func (x *run) ask(s *step) error {
 				x.emit(mastra.ChunkToolInputEnd, mastra.ToolInput{ToolCallID: part.ID})
 			}
 		case mastra.ModelToolCall:
+			if written += len(part.Input); written > maxWritten || len(s.Pieces) >= maxPieces {
+				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
+			}
 			c := &call{ID: part.ID, Name: part.ToolName, Args: arguments(part.Input)}
 			if c.ID == "" {
 				c.ID = "call_" + mastra.NewSpanID()
+			}
+			if t := x.tool(c.Name); t != nil && t.OfClient() && c.Args != nil {
+				c.Client = mastra.NewSpanID()
 			}
 			s.Pieces = append(s.Pieces, piece{Kind: called, At: x.ms(), Call: c})
 			if x.log != nil {

@@ -44,7 +44,7 @@ func (x *run) runTools(s *step, parent span) {
 		return
 	}
 	for _, c := range s.calls() {
-		if slices.Contains(calls, c) {
+		if slices.Contains(calls, c) && c.Client == "" {
 			x.emitOutcome(c)
 		}
 	}
@@ -61,6 +61,12 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 		c.Error = &mastra.RunError{Name: "ToolNotFoundError", Message: x.unknownTool(c.Name)}
 	case c.Args == nil:
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q received invalid arguments — the provided JSON could not be parsed. Please provide valid JSON arguments.", c.Name)}
+	case t.OfClient():
+		if c.Client == "" {
+			c.Client = id
+		}
+		c.EndAt = x.ms()
+		return mastra.Span{}
 	case (t.RequireApproval || x.call.Approve) && c.Verdict == nil && !x.nested:
 		c.Waits = waitsApproval
 		return mastra.Span{}

@@ -50,6 +50,22 @@ type AgentRunner interface {
 	TakeOver(ctx context.Context, m *Mastra, run *Run) error
 }
 
+// ClientTool is a tool that the caller runs itself, beside the agent's own.
+type ClientTool struct {
+	Name        string
+	Description string
+	Input       JSON // JSON Schema; nil takes anything
+}
+
+// Structured asks for an answer that is JSON.
+type Structured struct {
+	Schema       JSON
+	Instructions string // beside the agent's own
+	InPrompt     bool   // the model is told of the schema in words: it has no other way
+	OnError      string // "strict": the run fails; "warn": there is no object; "fallback": Fallback is it
+	Fallback     JSON
+}
+
 // AgentRuns begins the WorkflowID of an agent's stored run; the agent's ID follows.
 const AgentRuns = "agent:"
 
@@ -90,6 +106,8 @@ type AgentCall struct {
 	ToolChoice     ToolChoice
 	ActiveTools    []string // nil: all
 	Approve        bool     // ask before any tool is run
+	ClientTools    []ClientTool
+	Structured     *Structured // the answer is to be JSON
 	Settings       ModelSettings
 	ModelOptions   map[string]JSON // see ModelRequest.Options
 	Tracing        TracingOptions

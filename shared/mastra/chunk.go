@@ -16,8 +16,9 @@ type Chunk struct {
 	From    string   `json:"from,omitempty"` // "AGENT", "WORKFLOW" or "USER"
 	Text    string   `json:"text,omitempty"` // of a text-delta, beside payload.text: simple clients read it here
 	Payload any      `json:"payload,omitempty"`
-	Data    JSON     `json:"data,omitzero"` // of a chunk of a step's own type
-	At      Position `json:"-"`             // its place in the run's stream; zero where the stream has no places
+	Object  JSON     `json:"object,omitzero"` // of an object and an object-result
+	Data    JSON     `json:"data,omitzero"`   // of a chunk of a step's own type
+	At      Position `json:"-"`               // its place in the run's stream; zero where the stream has no places
 	encoded JSON
 }
 
@@ -115,6 +116,9 @@ func (c Chunk) Append(b []byte) ([]byte, error) {
 	}
 	if c.Data != nil {
 		b = append(append(b, `,"data":`...), c.Data...)
+	}
+	if c.Object != nil {
+		b = appendJSON(b, `,"object":`, c.Object)
 	}
 	return append(b, '}'), nil
 }

@@ -25,6 +25,8 @@ const (
 	ChunkApproval       = "tool-call-approval"  // the call waits for a person; the stream stops
 	ChunkSuspended      = "tool-call-suspended" // the tool waits for an answer; the stream stops
 	ChunkDenied         = "tool-output-denied"  // a person declined the call
+	ChunkObject         = "object"              // the answer's JSON so far
+	ChunkObjectResult   = "object-result"       // all of it, validated
 	ChunkStepFinish     = "step-finish"
 	ChunkFinish         = "finish"
 	ChunkError          = "error"
@@ -70,6 +72,13 @@ type ToolCalled struct {
 	ToolCallID string `json:"toolCallId"`
 	ToolName   string `json:"toolName"`
 	Args       JSON   `json:"args,omitzero"`
+	// Observability, of a call that the client runs, is where its spans belong.
+	Observability *Traceparent `json:"observability,omitempty"`
+}
+
+// Traceparent is a place in a trace, as W3C writes it.
+type Traceparent struct {
+	Traceparent string `json:"traceparent"`
 }
 
 // ToolAnswered is the payload of tool-result.
@@ -148,6 +157,7 @@ type FinishOutput struct {
 	ToolCalls []ToolCalled `json:"toolCalls"`
 	Usage     RunUsage     `json:"usage"`
 	Steps     JSON         `json:"steps"` // [{content, usage, warnings, response}]
+	Object    JSON         `json:"object,omitzero"`
 }
 
 // FinishMessages is the conversation as lists of model messages.
@@ -179,10 +189,16 @@ func (f *Finish) append(b []byte) []byte {
 		if c.Args != nil {
 			b = append(append(b, `,"args":`...), c.Args...)
 		}
+		if c.Observability != nil {
+			b = append(appendString(append(b, `,"observability":{"traceparent":`...), c.Observability.Traceparent), '}')
+		}
 		b = append(b, '}')
 	}
 	b = f.Output.Usage.append(append(b, `],"usage":`...))
 	b = appendJSON(b, `,"steps":`, f.Output.Steps)
+	if f.Output.Object != nil {
+		b = appendJSON(b, `,"object":`, f.Output.Object)
+	}
 	b = appendJSON(b, `},"messages":{"all":`, f.Messages.All)
 	b = appendJSON(b, `,"user":`, f.Messages.User)
 	b = appendJSON(b, `,"nonUser":`, f.Messages.NonUser)

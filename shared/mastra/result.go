@@ -17,6 +17,7 @@ type AgentResult struct {
 	Files             []JSON        `json:"files"`
 	Response          AgentResponse `json:"response"` // of the last model call
 	TotalUsage        RunUsage      `json:"totalUsage"`
+	Object            JSON          `json:"object,omitzero"` // where JSON was asked for
 	UsedFallbackValue bool          `json:"usedFallbackValue"`
 	TraceID           string        `json:"traceId"`
 	SpanID            string        `json:"spanId"`

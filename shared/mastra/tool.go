@@ -34,6 +34,14 @@ func NewPausableTool[In, Answer, Out any](id, description string, f func(ctx con
 	return &Tool{ID: id, Description: description, Input: s.In, Output: s.Out, Resume: s.Resume, run: s.run}
 }
 
+// NewClientTool makes a tool that the caller runs itself: a call of it ends the run, and comes back as its answer.
+func NewClientTool(name, description string, input *schema.Schema) *Tool {
+	return &Tool{ID: name, Description: description, Input: input}
+}
+
+// OfClient says that the caller runs the tool.
+func (t *Tool) OfClient() bool { return t.run == nil }
+
 // Tool makes a tool a Callable.
 func (t *Tool) Tool() *Tool { return t }
 

@@ -53,8 +53,47 @@ func Of(t reflect.Type) *Schema {
 	return got.(*Schema)
 }
 
+// maxParsed is how many bytes a schema from outside may have, maxDepth how deep it may be.
+const (
+	maxParsed = 256 << 10
+	maxDepth  = 100
+)
+
+// Parse reads a schema that came from outside. It refers to nothing but itself.
+func Parse(data JSON) (*Schema, error) {
+	if len(data) > maxParsed {
+		return nil, fmt.Errorf("a schema of more than %d bytes", maxParsed)
+	}
+	depth := 0
+	for _, b := range data {
+		switch b {
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return nil, fmt.Errorf("a schema deeper than %d", maxDepth)
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	data = data.Clone()
+	if err := data.Compact(); err != nil || data.Kind() != '{' {
+		return nil, fmt.Errorf("a schema is an object")
+	}
+	s := building(reflect.TypeFor[JSON](), func() (document, error) {
+		d := document{json: data, open: data, tree: &Doc{}}
+		_ = Unmarshal(data, d.tree) // it only says in which order fields stand
+		return d, nil
+	})
+	_, err := s.compiled()
+	return s, err
+}
+
 func build(t reflect.Type) *Schema {
-	s := &Schema{typ: t, document: sync.OnceValues(func() (document, error) { return describe(t) })}
+	return building(t, func() (document, error) { return describe(t) })
+}
+
+func building(t reflect.Type, describe func() (document, error)) *Schema {
+	s := &Schema{typ: t, document: sync.OnceValues(describe)}
 	s.compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 		d, err := s.document()
 		if err != nil {

@@ -172,9 +172,6 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 	if err != nil {
 		return nil, mastra.AgentCall{}, err
 	}
-	if issues := in.unserved(); len(issues) > 0 {
-		return nil, mastra.AgentCall{}, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid request body", Issues: issues}
-	}
 	c := mastra.AgentCall{Messages: in.Messages, Context: in.Context, Instructions: strings.Join(in.Instructions, "\n"),
 		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, ToolChoice: mastra.ToolChoice(in.ToolChoice),
 		ActiveTools: in.ActiveTools, Approve: in.RequireToolApproval, Settings: in.ModelSettings, Tracing: in.TracingOptions,
@@ -185,5 +182,8 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 		c.LastMessages, c.Memory = mem.Options.LastMessages.Count, mem.Options.over(a.Memory)
 	}
 	c.ResourceID = mastra.Resource(ctx, c.ResourceID)
+	if err := in.fill(&c); err != nil {
+		return nil, mastra.AgentCall{}, err
+	}
 	return a, c, nil
 }

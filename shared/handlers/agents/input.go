@@ -1,6 +1,8 @@
 package agents
 
 import (
+	"regexp"
+
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
 )
@@ -26,29 +28,79 @@ type GenerateInput struct {
 	RequireToolApproval bool `json:"requireToolApproval,omitzero"`   // ask before any tool is run
 	MaxIdleMs           int  `json:"maxIdleMs,omitzero" minimum:"1"` // of stream-until-idle
 
-	// Not served yet: refused rather than overlooked.
-	ClientTools      mastra.JSON `json:"clientTools,omitempty"`
-	Toolsets         mastra.JSON `json:"toolsets,omitempty"`
-	StructuredOutput mastra.JSON `json:"structuredOutput,omitempty"`
-	Output           mastra.JSON `json:"output,omitempty"`
+	ClientTools      mastra.Object[ClientTool]                `json:"clientTools,omitempty"` // run by the caller
+	Toolsets         mastra.Object[mastra.Object[ClientTool]] `json:"toolsets,omitempty"`    // the same, in groups
+	StructuredOutput *StructuredOutput                        `json:"structuredOutput,omitempty"`
+	Output           mastra.JSON                              `json:"output,omitempty"` // the older form of structuredOutput: a schema
 }
 
-func (in *GenerateInput) unserved() (issues []mastra.Issue) {
-	for _, f := range []struct {
-		name  string
-		given bool
-	}{
-		{"clientTools", given(in.ClientTools)}, {"toolsets", given(in.Toolsets)}, {"structuredOutput", given(in.StructuredOutput)},
-		{"output", given(in.Output)},
-	} {
-		if f.given {
-			issues = append(issues, mastra.Issue{Field: f.name, Message: "Not supported by this server yet"})
-		}
-	}
-	return issues
+// ClientTool is a tool that the caller runs.
+type ClientTool struct {
+	ID          string      `json:"id,omitempty" maxLength:"256"`
+	Description string      `json:"description,omitempty"`
+	InputSchema mastra.JSON `json:"inputSchema,omitempty"`
+	Parameters  mastra.JSON `json:"parameters,omitempty"` // the older form of inputSchema
+}
+
+// StructuredOutput asks for an answer that is JSON.
+type StructuredOutput struct {
+	Schema              mastra.JSON `json:"schema"`
+	Model               mastra.JSON `json:"model,omitempty"`
+	Instructions        string      `json:"instructions,omitempty"`
+	JSONPromptInjection mastra.JSON `json:"jsonPromptInjection,omitempty"`
+	ErrorStrategy       string      `json:"errorStrategy,omitempty" enum:"strict,warn,fallback"`
+	FallbackValue       mastra.JSON `json:"fallbackValue,omitempty"`
 }
 
 func given(v mastra.JSON) bool { return len(v) > 0 && string(v) != "null" && string(v) != "{}" }
+
+// fill takes over what the caller runs itself, and the form of the answer.
+func (in *GenerateInput) fill(c *mastra.AgentCall) error {
+	var issues []mastra.Issue
+	add := func(field string, tools mastra.Object[ClientTool]) {
+		for _, t := range tools {
+			input := t.Value.InputSchema
+			if !given(input) {
+				input = t.Value.Parameters
+			}
+			if !given(input) {
+				input = nil
+			}
+			if !toolName.MatchString(t.Key) {
+				issues = append(issues, mastra.Issue{Field: field + "." + t.Key, Message: "Invalid name of a tool: letters, digits, _ and -, up to 64"})
+			}
+			c.ClientTools = append(c.ClientTools, mastra.ClientTool{Name: t.Key, Description: t.Value.Description, Input: input})
+		}
+	}
+	add("clientTools", in.ClientTools)
+	for _, set := range in.Toolsets {
+		add("toolsets."+set.Key, set.Value)
+	}
+	if len(c.ClientTools) > maxClientTools {
+		issues = append(issues, mastra.Issue{Field: "clientTools", Message: "Too many tools"})
+	}
+	if s := in.StructuredOutput; s != nil {
+		if given(s.Model) {
+			issues = append(issues, mastra.Issue{Field: "structuredOutput.model", Message: "Not supported by this server: the agent's own model writes the JSON"})
+		}
+		if s.ErrorStrategy == "fallback" && len(s.FallbackValue) == 0 {
+			issues = append(issues, mastra.Issue{Field: "structuredOutput.fallbackValue", Message: "Required"})
+		}
+		c.Structured = &mastra.Structured{Schema: s.Schema, Instructions: s.Instructions, OnError: s.ErrorStrategy, Fallback: s.FallbackValue,
+			InPrompt: given(s.JSONPromptInjection) && string(s.JSONPromptInjection) != "false"}
+	} else if given(in.Output) {
+		c.Structured = &mastra.Structured{Schema: in.Output}
+	}
+	if len(issues) > 0 {
+		return &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid request body", Issues: issues}
+	}
+	return nil
+}
+
+// maxClientTools is how many tools a caller may offer.
+const maxClientTools = 128
+
+var toolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // MemoryInput says which thread a call belongs to, and whose.
 type MemoryInput struct {

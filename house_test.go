@@ -25,7 +25,8 @@ var allowed = []struct {
 }{
 	{"shared/schema", nil},
 	{"shared/mastra", []string{"shared/schema"}},
-	{"shared/app", []string{"shared/mastra", "shared/schema"}},
+	{"shared/retrieval", []string{"shared/mastra", "shared/schema"}},
+	{"shared/app", []string{"shared/mastra", "shared/schema", "shared/retrieval"}},
 	{"shared/server", []string{"shared/mastra", "shared/schema"}},
 	{"shared/handlers/", []string{"shared/mastra", "shared/schema", "shared/server", "shared/recall", "shared/handlers/"}},
 	{"shared/recall", []string{"shared/mastra", "shared/schema"}},

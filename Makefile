@@ -70,9 +70,12 @@ zips: ## Build the functions' zips as build/lambda/*.zip, reproducibly (ARCH=amd
 	@for f in $(FUNCTIONS); do $(LAMBDA_BUILD) -o build/lambda/$$f/bootstrap ./functions/$$f && \
 	  build/pack build/lambda/$$f/bootstrap build/lambda/$$f.zip || exit 1; done
 
-sizes: zips ## Print the size of each function's binary and zip
+sizes: zips ## Print each function's binary and zip (arm64), and on this machine its start to the first next call and its memory
+	@$(call need,go java javac mvn)
 	@printf '%-16s %12s %12s\n' function 'binary bytes' 'zip bytes'
 	@for f in $(FUNCTIONS); do printf '%-16s %12d %12d\n' $$f $$(wc -c < build/lambda/$$f/bootstrap) $$(wc -c < build/lambda/$$f.zip); done
+	@set -e; env=$$(infra/services/services.sh start); eval "$$env"; \
+	  REQUIRE_SERVICES=1 go test -run '^$$' -bench BenchmarkFunctions -benchtime 1x ./infra/lambdalocal | grep -E '^Benchmark|FAIL|---'
 
 # sam build calls this for each function of template.yaml. GOARCH is set where they run on this machine.
 build-%Function:

@@ -134,32 +134,3 @@ func TestNoStorageIsOneLine(t *testing.T) {
 		t.Errorf("%v %s", err, &log)
 	}
 }
-
-// BenchmarkStart reports how long each bootstrap takes to its first next call, and its resident memory then and after requests.
-func BenchmarkStart(b *testing.B) {
-	for _, f := range []string{"agents", "workflows", "tools", "memory", "observability", "logs", "voice", "system"} {
-		b.Run(f, func(b *testing.B) {
-			file, times := bootstrap(b, f), []time.Duration{}
-			var resident int64
-			for b.Loop() {
-				in, err := lambdalocal.Start(b.Context(), file, without, io.Discard)
-				if err != nil {
-					b.Fatal(err)
-				}
-				times = append(times, in.Started)
-				for range 20 {
-					answer(b, in, proxyEvent("GET", "/{proxy+}", "/api/openapi.json", ""))
-				}
-				if resident, err = in.Resident(); err != nil {
-					b.Fatal(err)
-				}
-				if err := in.Close(); err != nil {
-					b.Fatal(err)
-				}
-			}
-			slices.Sort(times)
-			b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "ms-to-next")
-			b.ReportMetric(float64(resident)/1e6, "MB-resident")
-		})
-	}
-}

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
 	"mastralambda/shared/schema"
+	"mastralambda/shared/upstream"
 )
 
 // Config says where and as whom. An empty BaseURL is Anthropic's.

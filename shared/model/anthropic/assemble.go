@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
 	"mastralambda/shared/schema"
+	"mastralambda/shared/upstream"
 )
 
 // event is one event of a stream, of whatever type.

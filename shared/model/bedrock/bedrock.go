@@ -18,7 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
+	"mastralambda/shared/upstream"
 )
 
 // Client is a connection to Bedrock, which models share. It is safe for concurrent use.

@@ -10,8 +10,8 @@ import (
 	api "github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
 	"mastralambda/shared/schema"
+	"mastralambda/shared/upstream"
 )
 
 // Embedder is an embedding model: one of Amazon Titan or of Cohere. It is safe for concurrent use.

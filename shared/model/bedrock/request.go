@@ -15,8 +15,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
 	"mastralambda/shared/schema"
+	"mastralambda/shared/upstream"
 )
 
 // options are the provider's own settings of a call.

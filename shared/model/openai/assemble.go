@@ -6,7 +6,7 @@ import (
 	api "github.com/sashabaranov/go-openai"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
+	"mastralambda/shared/upstream"
 )
 
 // assembler turns the events of an endpoint into the parts of a model. Services differ: arguments in one piece or many, an

@@ -6,7 +6,7 @@ import (
 	api "github.com/sashabaranov/go-openai"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
+	"mastralambda/shared/upstream"
 )
 
 // Embedder is an embedding model of an endpoint. It is safe for concurrent use.

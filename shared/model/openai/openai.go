@@ -12,8 +12,8 @@ import (
 	api "github.com/sashabaranov/go-openai"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/model/upstream"
 	"mastralambda/shared/schema"
+	"mastralambda/shared/upstream"
 )
 
 // Config says where and as whom. An empty BaseURL is OpenAI's; an empty APIKey is for endpoints without one.

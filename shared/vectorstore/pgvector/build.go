@@ -47,27 +47,34 @@ func (s *Store) buildLater(ix *index, st state) {
 	})
 }
 
+// build builds the indexes, or waits for whoever builds them. Writers are not kept waiting.
 func (s *Store) build(ctx context.Context, ix *index) error {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
-	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-		conn := c.Conn()
-		// One builds, the others wait for it. Writers are not kept waiting: that is what CONCURRENTLY is for, which may run in no
-		// transaction, and so takes a connection's own settings, which are taken back.
-		if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock($1, $2)`, int32(lockSpace), int32(ix.id)); err != nil {
+	for {
+		tag, err := s.pool.Exec(ctx, `UPDATE mastralambda.vector_indexes SET building_until = now() + $2::bigint * interval '1 second' WHERE id = $1 AND (building_until IS NULL OR building_until < now())`,
+			ix.id, int64(buildTimeout.Seconds()))
+		if err != nil {
 			return err
 		}
-		defer func() {
-			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			for _, undo := range []string{`SELECT pg_advisory_unlock_all()`, `RESET maintenance_work_mem`} {
-				if _, err := conn.Exec(after, undo); err != nil {
-					_ = conn.Close(after) // which undoes it as well
-				}
-			}
-		}()
-		return ix.createIndexes(ctx, conn)
-	})
+		if tag.RowsAffected() == 1 {
+			break
+		}
+		if st, err := s.look(ctx, ix); err != nil || st.built {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error { return ix.createIndexes(ctx, c.Conn()) })
+	after, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	if _, e := s.pool.Exec(after, `UPDATE mastralambda.vector_indexes SET building_until = NULL WHERE id = $1`, ix.id); err == nil {
+		err = e
+	}
 	if err != nil {
 		return err
 	}
@@ -126,9 +133,12 @@ func (ix *index) createIndexes(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
+	// A setting of the connection, since CONCURRENTLY runs in no transaction. A pooler may give it to another one: that build is
+	// slower.
 	if _, err := conn.Exec(ctx, `SELECT set_config('maintenance_work_mem', $1, FALSE)`, buildMemory); err != nil {
 		return err
 	}
+	defer func() { _, _ = conn.Exec(context.WithoutCancel(ctx), `RESET maintenance_work_mem`) }()
 	built := false
 	for _, i := range all {
 		var there, valid bool

@@ -174,6 +174,29 @@ func TestBuildAfterOneThatFailed(t *testing.T) {
 	}
 }
 
+// Of many that build at once one does, and the others wait for it.
+func TestBuildAtOnce(t *testing.T) {
+	s := openTest(t)
+	if err := s.CreateIndex(t.Context(), mastra.VectorIndex{Name: "docs", Dimension: 4}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Upsert(t.Context(), "docs", vectortest.Data(1, 500, 4, 3)); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error)
+	for range 3 {
+		go func() { errs <- s.BuildIndex(t.Context(), "docs") }()
+	}
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if d, err := s.DescribeIndex(t.Context(), "docs"); err != nil || !d.Indexed {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 // Many entries are indexed by themselves, while queries go on, by whoever asks first.
 func TestBuildInTheBackground(t *testing.T) {
 	s := openTest(t)

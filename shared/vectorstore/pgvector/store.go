@@ -154,7 +154,6 @@ const (
 	outOfRange      = "22003"
 	invalidRegex    = "2201B"
 	canceled        = "57014"
-	lockSpace       = 0x6d6c7673 // of advisory locks
 	deadlock        = "40P01"
 	serialization   = "40001"
 )

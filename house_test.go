@@ -32,6 +32,8 @@ var allowed = []struct {
 	{"shared/recall", []string{"shared/mastra", "shared/schema"}},
 	{"shared/runlog", []string{"shared/mastra", "shared/schema"}},
 	{"shared/agentloop", []string{"shared/mastra", "shared/schema", "shared/recall", "shared/runlog"}},
+	{"shared/telemetry", []string{"shared/mastra", "shared/schema"}},
+	{"shared/scoring", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
 	{"shared/engine", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
 	{"shared/upstream", []string{"shared/mastra", "shared/schema"}},
 	{"shared/model", []string{"shared/mastra", "shared/schema", "shared/upstream", "shared/model/"}},

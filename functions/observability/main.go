@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{observability.Routes()}})
+	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{observability.Routes()}, Runner: wire.Scoring})
 }

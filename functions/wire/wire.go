@@ -15,6 +15,8 @@ import (
 	"mastralambda/shared/lambdahttp"
 	"mastralambda/shared/logstore/record"
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
+	"mastralambda/shared/scoring"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/dynamodb"
 )
@@ -52,12 +54,14 @@ func (f Function) serve(getenv func(string) string, out io.Writer) error {
 // Handler is the function without its runtime. The log goes to out.
 func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahttp.Handler, error) {
 	c, err := readConfig(getenv)
-	logger := slog.New(Log(out, c.LogLevel))
+	logger := slog.New(mastra.Correlated(Log(out, c.LogLevel)))
 	slog.SetDefault(logger) // aws-lambda-go's own lines, too
 	if err != nil {
 		return nil, err
 	}
 	b := mastra.Backends{Logger: logger}
+	exporter := c.telemetry.Exporter(logger)
+	b.Tracing = c.telemetry.Tracing
 	if b.Storage, err = dynamodb.OpenURL(context.Background(), c.storageURL); err != nil {
 		return nil, err
 	}
@@ -65,6 +69,15 @@ func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahtt
 	if f.Runner != nil {
 		if h.Settle, err = f.Runner(getenv, &b); err != nil {
 			return nil, err
+		}
+	}
+	if exporter != nil {
+		runs := h.Settle
+		h.Settle = func(ctx context.Context) (err error) {
+			if runs != nil {
+				err = runs(ctx)
+			}
+			return errors.Join(err, exporter.Flush(ctx)) // what is queued freezes with the instance
 		}
 	}
 	m, err := f.App(b)
@@ -82,6 +95,13 @@ func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahtt
 	}
 	h.Server, err = server.New(s, f.Routes...)
 	return h, err
+}
+
+// Scoring is a Runner of a function that has runs judged and runs none. An invocation is settled when they are judged.
+func Scoring(_ func(string) string, b *mastra.Backends) (func(context.Context) error, error) {
+	supervisor := runlog.NewSupervisor(b.Logger)
+	b.Scoring = scoring.New(supervisor)
+	return supervisor.Idle, nil
 }
 
 func authenticator(m *mastra.Mastra) (mastra.Authenticator, error) {

@@ -22,7 +22,7 @@ var (
 	}
 	weatherAgent = &mastra.Agent{
 		ID: "weather-agent", Key: "weatherAgent", Name: "Weather Agent", Instructions: "Answer weather questions with tools.",
-		Model: "mock/mock-weather", Tools: []mastra.Callable{weatherTool, calculatorTool, contextTool, dangerousTool},
+		Model: "mock/mock-weather", Scorers: []*mastra.Scorer{lengthScorer}, Tools: []mastra.Callable{weatherTool, calculatorTool, contextTool, dangerousTool},
 	}
 	networkAgent = &mastra.Agent{
 		ID: "network-agent", Key: "networkAgent", Name: "Network Agent", Description: "Routes", Instructions: "Route.",

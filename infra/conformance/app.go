@@ -16,6 +16,7 @@ func newApp(b mastra.Backends) (*mastra.Mastra, error) {
 		Agents:    []*mastra.Agent{echoAgent, weatherAgent, networkAgent},
 		Workflows: []mastra.Workflow{sequentialWorkflow, branchingWorkflow, approvalWorkflow, failingWorkflow, slowWorkflow},
 		Tools:     []*mastra.Tool{weatherTool, calculatorTool, contextTool, dangerousTool},
+		Scorers:   []*mastra.Scorer{lengthScorer},
 		Backends:  b,
 	})
 }

@@ -35,7 +35,7 @@ func run(ctx context.Context) (err error) {
 		}
 		models.delay = time.Duration(ms) * time.Millisecond
 	}
-	instead := map[string]string{"HOST": "127.0.0.1", "PORT": "4222"}
+	instead := map[string]string{"HOST": "127.0.0.1", "PORT": "4222", "OTEL_SERVICE_NAME": "ref"}
 	if port := os.Getenv("PORT"); port != "" {
 		instead["PORT"] = port
 	}

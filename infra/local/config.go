@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mastralambda/shared/server"
+	"mastralambda/shared/telemetry"
 	"mastralambda/shared/vectorstore"
 )
 
@@ -19,6 +20,7 @@ type config struct {
 	auth                              bool
 	vectors                           []vectorstore.Source
 	server.Settings
+	telemetry telemetry.Settings
 }
 
 // readConfig reads the environment once. Everything that is wrong with it comes back at once.
@@ -61,8 +63,9 @@ func readConfig(getenv func(string) string) (config, error) {
 		wrong("AUTH", "not auto or on")
 	}
 	settings, err := server.ReadSettings(getenv)
-	c.Settings = settings
-	return c, errors.Join(append(errs, err)...)
+	telemetry, errTelemetry := telemetry.Read(getenv)
+	c.Settings, c.telemetry = settings, telemetry
+	return c, errors.Join(append(errs, err, errTelemetry)...)
 }
 
 func (c config) address() string { return net.JoinHostPort(c.host, strconv.Itoa(c.port)) }

@@ -272,7 +272,7 @@ func TestKeys(t *testing.T) {
 		{"ann reads bob's trace", "GET", "/observability/traces/" + trace, "", secret, 404},
 		{"ann judges bob's trace", "POST", "/observability/scores", `{"score":{"scorerId":"s","score":1,"traceId":"` + trace + `"}}`, secret, 404},
 		{"ann reads bob's scores", "GET", "/observability/scores?traceId=" + trace, "", secret, 404},
-		{"ann reads all feedback", "GET", "/observability/feedback", "", secret, 404},
+		{"ann reads her feedback", "GET", "/observability/feedback", "", secret, 200},
 		{"ann reads the log", "GET", "/logs", "", secret, 403},
 		{"ann reads another's run", "GET", "/workflows/refundWorkflow/runs/" + run, "", secret, 404},
 		{"ann answers for another", "POST", "/workflows/refundWorkflow/resume-async?runId=" + run, `{"step":"approve","resumeData":{"approved":true}}`, secret, 404},

@@ -30,8 +30,10 @@ import (
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
 	"mastralambda/shared/runlog"
+	"mastralambda/shared/scoring"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/sqlite"
+	"mastralambda/shared/telemetry"
 )
 
 // Options are what distinguishes one local process from another.
@@ -100,6 +102,7 @@ type Process struct {
 	supervisor *runlog.Supervisor
 	engine     *engine.Engine
 	log        *logstore.Store
+	exporter   *telemetry.Exporter
 	storage    *sqlite.Store
 	vectors    []io.Closer
 }
@@ -136,11 +139,12 @@ func open(c config, o Options) (_ *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	logger := slog.New(slog.NewMultiHandler(p.log, slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	logger := slog.New(mastra.Correlated(slog.NewMultiHandler(p.log, slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))))
+	p.exporter = c.telemetry.Exporter(logger)
 	p.supervisor = runlog.NewSupervisor(logger)
 	p.engine = engine.New(p.supervisor)
 	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
-		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine, Alone: true})
+		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine, Alone: true, Scoring: scoring.New(p.supervisor), Tracing: c.telemetry.Tracing})
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}

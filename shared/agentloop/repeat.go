@@ -14,7 +14,7 @@ import (
 func (x *run) claimed(ctx context.Context) (r *mastra.Request, key string, explicit bool) {
 	r = mastra.RequestOf(ctx)
 	switch {
-	case r == nil, mastra.SpanOf(ctx).TraceID != "", x.m.Storage == nil: // of a run within another one, only the outer counts
+	case r == nil, mastra.SpanOf(ctx).Inside(), x.m.Storage == nil: // of a run within another one, only the outer counts
 		return nil, "", false
 	case r.IdempotencyKey != "":
 		caller := ""

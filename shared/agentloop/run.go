@@ -54,7 +54,9 @@ type run struct {
 	structured *structured // nil where no JSON is asked for
 
 	trace  trace
-	answer mastra.Message // the assistant's
+	sink   mastra.SpanSink // what tools and stores add to it
+	remote bool            // the span above is a caller's, from outside
+	answer mastra.Message  // the assistant's
 	result *mastra.AgentResult
 }
 
@@ -74,16 +76,9 @@ func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c m
 		x.Epoch = int64(x.StartedAt) / 1000
 	}
 	x.rec.owner, x.rec.fence = r.kept.owner, 1
-	above := mastra.SpanOf(ctx)
-	switch {
-	case above.TraceID != "":
-		x.nested = true
-		x.TraceID, x.ParentID = above.TraceID, above.SpanID
-	case c.Tracing.TraceID != "":
-		x.TraceID, x.ParentID = c.Tracing.TraceID, c.Tracing.ParentSpanID
-	default:
-		x.TraceID = mastra.NewTraceID()
-	}
+	x.TraceID, x.ParentID, x.remote = c.Tracing.Place(ctx)
+	x.nested = mastra.SpanOf(ctx).Inside()
+	x.ctx = mastra.WithSpanSink(ctx, &x.sink)
 	return x
 }
 
@@ -282,6 +277,7 @@ func (x *run) ready() {
 	x.prompt = append(append(x.prompt, x.context.prompt...), x.in.prompt...)
 	x.asked = len(x.prompt)
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
+	x.ctx = mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID})
 	for i := range x.Steps {
 		if x.Steps[i].complete() {
 			x.prompt = appendStep(x.prompt, &x.Steps[i])
@@ -461,6 +457,9 @@ func (x *run) conclude(failed error) error {
 			}
 		}
 	}
+	if failed == nil && !x.closed && len(x.agent.Scorers) > 0 && x.m.Scoring != nil {
+		x.m.Scoring.Score(x.ctx, x.m, x.agent.Scorers, x.scorerRun())
+	}
 	if x.log != nil {
 		x.log.Show()
 	} else if failed == nil {
@@ -504,7 +503,7 @@ func (x *run) keep(failed error, suspended bool) error {
 	if x.stores() && x.answer.ID != "" {
 		b.Messages = []mastra.Message{x.answer}
 	}
-	b.Spans = x.traced(failed)
+	b.Spans = x.m.Record(x.ctx, x.traced(failed))
 	ctx := context.WithoutCancel(x.ctx)
 	status := mastra.StatusSuccess
 	switch {

@@ -73,7 +73,7 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 	case t.RequireApproval && c.Verdict == nil:
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q was not run: it requires a person's approval, which cannot be asked for here.", c.Name)}
 	default:
-		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: id})
+		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: id, RunID: x.RunID})
 		err := runlog.Safely(func() (err error) {
 			if c.Answer != nil {
 				c.Result, err = t.CallAgain(ctx, c.Args, c.Answer)

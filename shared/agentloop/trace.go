@@ -109,6 +109,14 @@ func appendCalled(b []byte, s *step) []byte {
 	return b
 }
 
+// appendCost appends what a model call cost, in US dollars.
+func (x *run) appendCost(b []byte, cost float64) []byte {
+	b = appendMember(b, `,"costContext":{"provider":`, x.info.Provider)
+	b = appendMember(b, `,"model":`, x.info.ID)
+	b = strconv.AppendFloat(append(b, `,"estimatedCost":`...), cost, 'f', -1, 64)
+	return append(b, `,"costUnit":"USD"}`...)
+}
+
 // stepTraced adds the span of step n, which was given prompt.
 func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn bool, err error) {
 	s := &x.Steps[n]
@@ -157,10 +165,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	b = appendMember(b, `],"toolChoice":`, cmp.Or(x.call.ToolChoice.Tool, x.call.ToolChoice.Mode, "auto"))
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
 	if s.Cost > 0 {
-		b = appendMember(b, `,"costContext":{"provider":`, x.info.Provider)
-		b = appendMember(b, `,"model":`, x.info.ID)
-		b = strconv.AppendFloat(append(b, `,"estimatedCost":`...), s.Cost, 'f', -1, 64)
-		b = append(b, `,"costUnit":"USD"}`...)
+		b = x.appendCost(b, s.Cost)
 	}
 	b = appendMember(b, `,"finishReason":`, string(finish))
 	b = appendMember(b, `,"warnings":[],"responseModel":`, s.ModelID)
@@ -226,6 +231,10 @@ func (x *run) traced(failed error) []mastra.Span {
 		all = append(all, x.generationSpan(hideInput, hideOutput, failure))
 	}
 	all = append(all, x.trace.spans...)
+	for _, s := range x.sink.Take() {
+		s.ThreadID, s.ResourceID, s.Metadata = x.call.ThreadID, x.resourceID, x.trace.metadata
+		all = append(all, s)
+	}
 	if x.stores() && x.answer.ID != "" {
 		s := x.newSpan(mastra.SpanMemory, "memory: save", span{mastra.NewSpanID(), x.now()}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName = "output_processor", "message-history", "MessageHistory"
@@ -276,6 +285,10 @@ func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.S
 		b = append(b, ']')
 	}
 	s.Attributes, s.Metadata, s.Tags, s.Error = append(b, '}'), x.rootMetadata(), x.call.Tracing.Tags, failure
+	s.Remote = x.remote
+	if rc := mastra.RequestContextOf(x.ctx); len(rc) > 0 && !hideInput {
+		s.Context, _ = schema.Marshal(rc) // JSON always encodes
+	}
 	if !hideInput {
 		s.Input = appendBrief(make([]byte, 0, 128), x.in.prompt)
 	}
@@ -327,7 +340,17 @@ func (x *run) generationSpan(hideInput, hideOutput bool, failure mastra.JSON) ma
 	if len(x.Steps[0].Pieces) > 0 {
 		b = appendTime(b, `,"completionStartTime":`, mastra.Time(x.Steps[0].Pieces[0].At))
 	}
-	s.Attributes = append(appendDetails(append(b, `,"usage":`...), x.totalUsage().Usage), '}')
+	usage, cost := x.totalUsage().Usage, 0.0
+	for i := range x.Steps {
+		cost += x.Steps[i].Cost
+	}
+	b = appendDetails(append(b, `,"usage":`...), usage)
+	s.Model = &mastra.ModelUse{Provider: x.info.Provider, Model: cmp.Or(last.ModelID, x.info.ID), Usage: usage}
+	if cost > 0 {
+		b = x.appendCost(b, cost)
+		s.Model.Cost = &mastra.Cost{Amount: cost, Unit: "USD"}
+	}
+	s.Attributes = append(b, '}')
 	s.Error = failure
 	if !hideInput {
 		s.Input = append(appendPrompt(append(make([]byte, 0, 256), `{"messages":`...), x.prompt[:x.asked]), '}')

@@ -75,6 +75,10 @@ func (x *execution) attempt(g *mastra.Graph, s *mastra.Step, key, at string, rec
 		rec.Status, rec.Output, rec.Error, rec.EndedAt = out.status, out.output, out.err, now
 	}
 	x.trace.close(sp, out, statusAttributes(out.status))
+	if out.status == mastra.StatusSuccess && len(s.Scorers) > 0 && x.m.Scoring != nil {
+		x.m.Scoring.Score(x.store, x.m, s.Scorers, mastra.ScorerRun{Input: rec.Payload, Output: out.output, EntityType: "workflow_step", EntityID: s.ID, EntityName: x.g.ID,
+			RunID: x.run.ID, TraceID: x.trace.root.TraceID, SpanID: sp.id, ResourceID: x.run.ResourceID, Context: x.run.Context})
+	}
 	if x.log != nil && !quiet {
 		kind := "workflow-step-result"
 		if rec.Status == mastra.StatusSuspended {
@@ -145,7 +149,7 @@ func (x *execution) tries(g *mastra.Graph, s *mastra.Step, key string, rec *mast
 func (x *execution) call(g *mastra.Graph, s *mastra.Step, key string, rec *mastra.StepResult, sp span) (outcome, *mastra.Suspension, error) {
 	x.worked.Store(true)
 	within := &scope{x: x, g: g, key: key, rec: rec}
-	ctx := mastra.WithStep(mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.trace.root.TraceID, SpanID: sp.id}), within)
+	ctx := mastra.WithStep(mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.trace.root.TraceID, SpanID: sp.id, RunID: x.run.ID}), within)
 	var data mastra.JSON
 	failure := runlog.Safely(func() (err error) {
 		data, err = s.Run(ctx, rec.Payload, rec.ResumePayload)

@@ -17,6 +17,7 @@ type trace struct {
 	since    int64 // where recalls: steps that ended from then on have no span yet
 	recalls  bool  // the run was taken over: the spans of the process before are lost
 
+	sink  mastra.SpanSink // what steps and stores add
 	mu    sync.Mutex
 	spans []mastra.Span
 }
@@ -43,16 +44,10 @@ func newTrace(ctx context.Context, x *execution) *trace {
 	case x.taken:
 		started = r.CreatedAt
 	case x.resumed:
-		r.Tracing.ParentSpanID, r.SpanID = r.SpanID, mastra.NewSpanID()
+		r.Tracing.ParentSpanID, r.Tracing.RemoteParent, r.SpanID = r.SpanID, false, mastra.NewSpanID()
 	default:
-		at := mastra.SpanOf(ctx)
-		if r.Tracing.TraceID == "" && r.Tracing.ParentSpanID == "" {
-			r.Tracing.TraceID, r.Tracing.ParentSpanID = at.TraceID, at.SpanID
-		}
-		if r.TraceID = r.Tracing.TraceID; r.TraceID == "" {
-			r.TraceID = mastra.NewTraceID()
-		}
-		r.SpanID = mastra.NewSpanID()
+		r.Tracing.TraceID, r.Tracing.ParentSpanID, r.Tracing.RemoteParent = r.Tracing.Place(ctx)
+		r.TraceID, r.SpanID = r.Tracing.TraceID, mastra.NewSpanID()
 	}
 	var metadata mastra.Object[mastra.JSON]
 	text := func(key, value string) {
@@ -80,7 +75,10 @@ func newTrace(ctx context.Context, x *execution) *trace {
 	}
 	t.metadata, _ = schema.Marshal(metadata)
 	t.root = t.span(r.Tracing.ParentSpanID, mastra.SpanWorkflowRun, name, input)
-	t.root.SpanID, t.root.Tags, t.root.StartedAt = r.SpanID, r.Tracing.Tags, started
+	t.root.SpanID, t.root.Tags, t.root.StartedAt, t.root.Remote = r.SpanID, r.Tracing.Tags, started, r.Tracing.RemoteParent
+	if len(r.Context) > 0 && !r.Tracing.HideInput {
+		t.root.Context, _ = schema.Marshal(r.Context)
+	}
 	t.spans = make([]mastra.Span, 1, len(x.g.Nodes)+2) // the root stands first
 	return t
 }
@@ -143,7 +141,11 @@ func (t *trace) end(r *mastra.Run) []mastra.Span {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.spans[0] = t.root
-	return t.spans
+	for _, s := range t.sink.Take() {
+		s.ResourceID, s.Metadata = r.ResourceID, t.metadata
+		t.spans = append(t.spans, s)
+	}
+	return t.x.m.Record(t.x.store, t.spans)
 }
 
 func errorJSON(e *mastra.RunError) mastra.JSON {

@@ -22,6 +22,7 @@ type Agent struct {
 	Memory       *Memory       // nil: the agent keeps nothing
 	MaxSteps     int           // model calls of one run; 5 where 0
 	Voice        Voice         // nil: it has none
+	Scorers      []*Scorer     // judge its answers
 }
 
 // ModelChoice is one model of an agent's list.

@@ -36,6 +36,7 @@ type Error struct {
 	Code    Code
 	Message string
 	Issues  []Issue
+	Shown   JSON // what the caller is shown instead, where an error has a form of its own
 	Err     error
 }
 

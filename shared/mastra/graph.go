@@ -120,3 +120,21 @@ func (n *Node) LoopType() string {
 	}
 	return "dountil"
 }
+
+// Scorers are those of the graph's steps, and of the workflows within it, by the steps' ids.
+func (g *Graph) Scorers() map[string][]*Scorer {
+	all := map[string][]*Scorer{}
+	for i := range g.Nodes {
+		for _, s := range g.Nodes[i].Steps {
+			if len(s.Scorers) > 0 {
+				all[s.ID] = s.Scorers
+			}
+			if s.Workflow != nil {
+				for id, scorers := range s.Workflow.Scorers() {
+					all[s.ID+"."+id] = scorers
+				}
+			}
+		}
+	}
+	return all
+}

@@ -2,6 +2,7 @@ package mastra
 
 import (
 	"context"
+	"log/slog"
 	"strconv"
 
 	"mastralambda/shared/schema"
@@ -16,15 +17,18 @@ type LogRecord struct {
 	Fields  Object[JSON] `json:"-"` // the rest, in the order it was logged
 }
 
-// LogQuery asks for the newest matching records. Zero fields match all.
+// LogQuery asks for matching records, the newest first. Zero fields match all.
 type LogQuery struct {
-	Level   string // at least this level
+	Level   string   // at least this level
+	Levels  []string // one of these; "debug", "info", "warn" or "error"
 	RunID   string
 	From    Time
 	To      Time
 	Filters map[string]string // field: exact value
-	Page    int               // from 0
-	PerPage int
+	// Ascending begins with the oldest record.
+	Ascending bool
+	Page      int // from 0
+	PerPage   int
 }
 
 // LogPage is a page of records, newest first. Total is -1 where it is not known.
@@ -48,3 +52,26 @@ func (r LogRecord) Object() Object[JSON] {
 	}
 	return append(o, r.Fields...)
 }
+
+// Correlated adds the ids of the run, trace and span that a record is logged in.
+func Correlated(h slog.Handler) slog.Handler { return correlated{h} }
+
+type correlated struct{ slog.Handler }
+
+func (c correlated) Handle(ctx context.Context, r slog.Record) error {
+	if at := SpanOf(ctx); at.Inside() {
+		named := false
+		r.Attrs(func(a slog.Attr) bool { named = named || a.Key == "runId"; return !named })
+		r = r.Clone()
+		if !named && at.RunID != "" {
+			r.AddAttrs(slog.String("runId", at.RunID))
+		}
+		r.AddAttrs(slog.String("traceId", at.TraceID), slog.String("spanId", at.SpanID))
+	}
+	return c.Handler.Handle(ctx, r)
+}
+
+func (c correlated) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return correlated{c.Handler.WithAttrs(attrs)}
+}
+func (c correlated) WithGroup(name string) slog.Handler { return correlated{c.Handler.WithGroup(name)} }

@@ -22,6 +22,8 @@ type Backends struct {
 	Agents  AgentRunner
 	Engine  WorkflowEngine
 	Queue   Queue            // nil where a process does everything itself
+	Scoring ScoreRunner      // nil: no scorer runs
+	Tracing Tracing          // what of runs is recorded
 	Logger  *slog.Logger     // slog.Default() where nil
 	Now     func() time.Time // time.Now where nil
 	Alone   bool             // no other process serves the application: what is chosen at run time holds for all of it
@@ -35,6 +37,7 @@ type Config struct {
 	Agents    []*Agent
 	Workflows []Workflow
 	Tools     []*Tool       // those that the tools routes list besides the agents' own
+	Scorers   []*Scorer     // those that traces can be scored with besides the agents' and steps' own
 	Auth      Authenticator // nil: API keys of the storage
 	Backends
 }
@@ -46,6 +49,7 @@ type Mastra struct {
 	agents    registry[*Agent]
 	workflows registry[Workflow]
 	tools     registry[*Tool]
+	scorers   registry[*Scorer]
 	computed  sync.Map // see Once
 	chosen    sync.Map // see Choose
 	choices   atomic.Int64
@@ -71,6 +75,14 @@ func New(c Config) (*Mastra, error) {
 	}
 	for _, t := range c.Tools {
 		errs = append(errs, m.tools.add("tool", t.ID, t.Key, t))
+	}
+	for _, s := range c.Scorers {
+		errs = append(errs, s.check(), m.scorers.add("scorer", s.ID, "", s))
+	}
+	for _, s := range m.given() {
+		if errs = append(errs, s.check()); !m.scorers.named(s.ID) {
+			errs = append(errs, m.scorers.add("scorer", s.ID, "", s))
+		}
 	}
 	for _, a := range c.Agents {
 		for _, t := range a.Tools {
@@ -135,16 +147,38 @@ func (m *Mastra) Tool(id string) (*Tool, error) {
 	return nil, Errorf(CodeNotFound, "Tool not found")
 }
 
-// AllAgents, AllWorkflows and AllTools list in the order of registration. The slices must not be changed.
+// Scorer finds a scorer by its id.
+func (m *Mastra) Scorer(id string) (*Scorer, error) {
+	if s, ok := m.scorers.get(id); ok {
+		return s, nil
+	}
+	return nil, Errorf(CodeNotFound, "Scorer '%s' not found", id)
+}
+
+// given are the scorers of agents and steps.
+func (m *Mastra) given() (all []*Scorer) {
+	for _, a := range m.agents.list {
+		all = append(all, a.Scorers...)
+	}
+	for _, w := range m.workflows.list {
+		for _, s := range w.Graph().Scorers() {
+			all = append(all, s...)
+		}
+	}
+	return all
+}
+
+// AllAgents, AllWorkflows, AllTools and AllScorers list in the order of registration. The slices must not be changed.
 func (m *Mastra) AllAgents() []*Agent      { return m.agents.list }
 func (m *Mastra) AllWorkflows() []Workflow { return m.workflows.list }
 func (m *Mastra) AllTools() []*Tool        { return m.tools.list }
+func (m *Mastra) AllScorers() []*Scorer    { return m.scorers.list }
 
-// VectorStore finds a store by name; "" is the default one.
+// VectorStore finds a store by name; "" is the default one. What a run asks of it shows in its trace.
 func (m *Mastra) VectorStore(name string) (VectorStore, error) {
 	for _, v := range m.Vectors {
 		if name == "" || v.Name == name {
-			return v.Store, nil
+			return &tracedVectors{v.Store, v.Name, m.Now}, nil
 		}
 	}
 	return nil, Errorf(CodeNotFound, "Vector store with name %q not found", name)
@@ -177,6 +211,8 @@ func (r *registry[T]) add(kind, id, key string, v T) error {
 
 func (r *registry[T]) get(id string) (T, bool) { v, ok := r.byID[id]; return v, ok }
 
+func (r *registry[T]) named(id string) bool { _, ok := r.byID[id]; return ok }
+
 func (r *registry[T]) has(v T) bool {
 	for _, o := range r.list {
 		if o == v {
@@ -195,6 +231,7 @@ const (
 	requestContextKey
 	spanKey
 	stepKey
+	sinkKey
 )
 
 // NewContext makes m reachable from the tools and steps that run under ctx. The runners call it.

@@ -18,6 +18,7 @@ type Step struct {
 	Agent, Tool     string         // the agent or tool that the step is
 	Retry           *Retry         // nil: as the workflow says
 	Once            bool           // see AtMostOnce
+	Scorers         []*Scorer      // judge its results
 	run             func(ctx context.Context, in, resume JSON) (JSON, error)
 }
 
@@ -55,6 +56,12 @@ func (s *Step) Retries(r Retry) *Step { s.Retry = &r; return s }
 // AtMostOnce makes a step whose process dies under it fail instead of running again: whether it had its effect nobody
 // knows. Every other step runs at least once, under one idempotency key. It costs one write more.
 func (s *Step) AtMostOnce() *Step { s.Once = true; return s }
+
+// ScoredBy gives the step scorers, which judge its results.
+func (s *Step) ScoredBy(scorers ...*Scorer) *Step {
+	s.Scorers = append(s.Scorers, scorers...)
+	return s
+}
 
 // Run runs the step once. resume is nil until somebody resumes it. Input or resume data that does not fit comes back as
 // *schema.InvalidError, a wish to suspend as *Suspension.

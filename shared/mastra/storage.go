@@ -2,6 +2,7 @@ package mastra
 
 import (
 	"context"
+	"time"
 	"unicode/utf8"
 )
 
@@ -98,13 +99,30 @@ type TraceQuery struct {
 	Tags                             []string // all of them
 	OrderByEnd                       bool
 	Ascending                        bool
+	// Match is a further condition. It sees the root without input, output, attributes and metadata, unless Whole is set.
+	Match func(root *Span) bool
+	Whole bool
+	// Uncounted asks for no total: Total is what was seen until the page was full.
+	Uncounted bool
 	Paging
 }
 
-// ScoreQuery lists scores or feedback, newest first.
+// ScoreQuery lists scores or feedback, newest first unless Ascending. Zero fields match all. Of what it asks of entities
+// and scorers feedback knows nothing.
 type ScoreQuery struct {
+	ID                               string
 	TraceID, SpanID, ScorerID, RunID string
+	EntityType, EntityID             string
+	From, To                         Time              // by CreatedAt, inclusive
+	Match                            func(Signal) bool // a further condition
+	Ascending                        bool
 	Paging
+}
+
+// SpanQuery asks for outlines of spans, the newest first unless Ascending.
+type SpanQuery struct {
+	From, To  Time // by the time that the first span of a commit started, inclusive
+	Ascending bool
 }
 
 // Batch is what becomes durable together, or not at all.
@@ -132,7 +150,7 @@ type Storage interface {
 
 	Thread(ctx context.Context, id string) (*Thread, error)
 	Threads(ctx context.Context, q ThreadQuery) (*Page[Thread], error)
-	DeleteThread(ctx context.Context, id string) error // with its messages
+	DeleteThread(ctx context.Context, id string) error // with its messages and traces
 	Messages(ctx context.Context, q MessageQuery) (*Page[Message], error)
 	DeleteMessages(ctx context.Context, ids []string) (deleted int, err error)
 	// MessagesAround reads messages wherever they are, each with its neighbours in its thread, in the order of refs. Those that
@@ -166,9 +184,29 @@ type Storage interface {
 	Traces(ctx context.Context, q TraceQuery) (*Page[Span], error)
 	Scores(ctx context.Context, q ScoreQuery) (*Page[Score], error)
 	Feedback(ctx context.Context, q ScoreQuery) (*Page[Feedback], error)
+	// Outlines calls yield with the spans of one commit and trace after the other, without input, output, attributes and
+	// metadata, with Model set and Error no more than {}. It ends where yield says false; where there are too many to look
+	// through it is a CodeInvalid.
+	Outlines(ctx context.Context, q SpanQuery, yield func(spans []Span) bool) error
+	// DeleteTraces deletes traces with the scores and feedback that were given to them, and DeleteScores and DeleteFeedback
+	// those of the ids. What is not there is passed over.
+	DeleteTraces(ctx context.Context, traceIDs []string) error
+	DeleteScores(ctx context.Context, ids []string) error
+	DeleteFeedback(ctx context.Context, ids []string) error
+	// Names are those that spans have had, sorted: of a kind ("entity", "tag"), below a type of entity.
+	Names(ctx context.Context) ([]Name, error)
 
 	Close() error
 }
+
+// Name is an entity's name or a tag, as spans of a type of entity have it.
+type Name struct{ Kind, EntityType, Text string }
+
+// Kinds of names.
+const (
+	NameEntity = "entity"
+	NameTag    = "tag"
+)
 
 // RunRef names a run of any tenant.
 type RunRef struct{ Tenant, RunID string }
@@ -189,3 +227,6 @@ type KeyStore interface {
 	AddAPIKey(ctx context.Context, k APIKey) error
 	RevokeAPIKey(ctx context.Context, id string) error
 }
+
+// Retention says how long a storage keeps what was recorded; 0 is for ever.
+type Retention struct{ Traces, Scores, Feedback time.Duration }

@@ -16,30 +16,49 @@ const (
 	SpanMemory          = "memory_operation"
 	SpanWorkflowRun     = "workflow_run"
 	SpanWorkflowStep    = "workflow_step"
+	SpanVectorOperation = "rag_vector_operation"
+	SpanEmbedding       = "rag_embedding"
+	SpanScorerRun       = "scorer_run"
 )
 
 // Span is one timed piece of a run. IDs are hexadecimal as in W3C trace context: 16 bytes for traces, 8 for spans.
 type Span struct {
-	TraceID    string   `json:"traceId"`
-	SpanID     string   `json:"spanId"`
-	ParentID   string   `json:"parentSpanId,omitempty"` // "": the root of its trace
-	Name       string   `json:"name"`
-	Type       string   `json:"spanType"`
-	IsEvent    bool     `json:"isEvent,omitzero"`
-	StartedAt  Time     `json:"startedAt"`
-	EndedAt    Time     `json:"endedAt"` // 0: it has not ended
-	EntityType string   `json:"entityType,omitempty"`
-	EntityID   string   `json:"entityId,omitempty"`
-	EntityName string   `json:"entityName,omitempty"`
-	RunID      string   `json:"runId,omitempty"`
-	ThreadID   string   `json:"threadId,omitempty"`
-	ResourceID string   `json:"resourceId,omitempty"`
-	Attributes JSON     `json:"attributes,omitzero"`
-	Metadata   JSON     `json:"metadata,omitzero"`
-	Tags       []string `json:"tags,omitempty"`
-	Input      JSON     `json:"input,omitzero"`
-	Output     JSON     `json:"output,omitzero"`
-	Error      JSON     `json:"error,omitzero"` // {message, name}
+	TraceID    string    `json:"traceId"`
+	SpanID     string    `json:"spanId"`
+	ParentID   string    `json:"parentSpanId,omitempty"`
+	Remote     bool      `json:"remoteParent,omitzero"` // its parent is a caller, outside of this program
+	Name       string    `json:"name"`
+	Type       string    `json:"spanType"`
+	IsEvent    bool      `json:"isEvent,omitzero"`
+	StartedAt  Time      `json:"startedAt"`
+	EndedAt    Time      `json:"endedAt"` // 0: it has not ended
+	EntityType string    `json:"entityType,omitempty"`
+	EntityID   string    `json:"entityId,omitempty"`
+	EntityName string    `json:"entityName,omitempty"`
+	RunID      string    `json:"runId,omitempty"`
+	ThreadID   string    `json:"threadId,omitempty"`
+	ResourceID string    `json:"resourceId,omitempty"`
+	Attributes JSON      `json:"attributes,omitzero"`
+	Metadata   JSON      `json:"metadata,omitzero"`
+	Tags       []string  `json:"tags,omitempty"`
+	Input      JSON      `json:"input,omitzero"`
+	Output     JSON      `json:"output,omitzero"`
+	Error      JSON      `json:"error,omitzero"`          // {message, name}
+	Context    JSON      `json:"requestContext,omitzero"` // of a root: what its caller handed to its tools and steps
+	Model      *ModelUse `json:"-"`                       // of a model_generation; the attributes say the same
+}
+
+// ModelUse is what a generation took of which model.
+type ModelUse struct {
+	Provider, Model string
+	Usage           Usage
+	Cost            *Cost // nil where no price is known
+}
+
+// Cost is an estimate, in units of a currency such as "USD".
+type Cost struct {
+	Amount float64
+	Unit   string
 }
 
 // OrderSpans is how a storage answers a trace: of the spans of one id the last one stays, in place of the first; in order of
@@ -56,10 +75,20 @@ func OrderSpans(spans []Span) []Span {
 		kept = append(kept, s)
 	}
 	slices.SortStableFunc(kept, func(a, b Span) int {
-		return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(min(1, len(a.ParentID)), min(1, len(b.ParentID))))
+		return cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(below(&a), below(&b)))
 	})
 	return kept
 }
+
+func below(s *Span) int {
+	if s.Root() {
+		return 0
+	}
+	return 1
+}
+
+// Root says whether a span is the root of its trace, as far as this program has a part in it.
+func (s *Span) Root() bool { return s.ParentID == "" || s.Remote }
 
 // Status is "error", "success" or "running".
 func (s *Span) Status() string {
@@ -81,10 +110,33 @@ type TracingOptions struct {
 	Metadata     JSON     `json:"metadata,omitzero"`
 	HideInput    bool     `json:"hideInput,omitzero"`
 	HideOutput   bool     `json:"hideOutput,omitzero"`
+	RemoteParent bool     `json:"remoteParent,omitzero"` // the parent is a caller, outside of this program
+}
+
+// Place says where in a trace a run that ctx calls stands: within what calls it, below the caller's own span, or in a trace
+// of its own. What the options say wins over what came with the request.
+func (t *TracingOptions) Place(ctx context.Context) (traceID, parent string, remote bool) {
+	above := SpanOf(ctx)
+	switch {
+	case above.TraceID != "" && !above.Remote:
+		return above.TraceID, above.SpanID, false
+	case t.TraceID != "":
+		return t.TraceID, t.ParentSpanID, t.ParentSpanID != ""
+	case above.TraceID != "":
+		return above.TraceID, above.SpanID, true
+	}
+	return NewTraceID(), "", false
 }
 
 // SpanRef is the place in a trace that ctx stands at.
-type SpanRef struct{ TraceID, SpanID string }
+type SpanRef struct {
+	TraceID, SpanID string
+	RunID           string // "" where none is known
+	Remote          bool   // it is a caller's, from outside of this program
+}
+
+// Inside says that it is within a run of this program.
+func (r SpanRef) Inside() bool { return r.TraceID != "" && !r.Remote }
 
 // WithSpan and SpanOf carry it from a run to what the run calls.
 func WithSpan(ctx context.Context, s SpanRef) context.Context {
@@ -93,32 +145,3 @@ func WithSpan(ctx context.Context, s SpanRef) context.Context {
 
 // SpanOf is the place in a trace that ctx stands at, zero outside of one.
 func SpanOf(ctx context.Context) SpanRef { s, _ := ctx.Value(spanKey).(SpanRef); return s }
-
-// Score is a judgement of a run or span by a scorer.
-type Score struct {
-	ID         string  `json:"scoreId"`
-	ScorerID   string  `json:"scorerId"`
-	ScorerName string  `json:"scorerName,omitempty"`
-	TraceID    string  `json:"traceId,omitempty"`
-	SpanID     string  `json:"spanId,omitempty"`
-	RunID      string  `json:"runId,omitempty"`
-	Score      float64 `json:"score"`
-	Reason     string  `json:"reason,omitempty"`
-	Source     string  `json:"scoreSource,omitempty"`
-	Metadata   JSON    `json:"metadata,omitzero"`
-	CreatedAt  Time    `json:"timestamp"`
-}
-
-// Feedback is what a person says of a run or span. Value is a number or a text.
-type Feedback struct {
-	ID        string `json:"feedbackId"`
-	Type      string `json:"feedbackType"`
-	Source    string `json:"feedbackSource,omitempty"`
-	TraceID   string `json:"traceId,omitempty"`
-	SpanID    string `json:"spanId,omitempty"`
-	UserID    string `json:"userId,omitempty"`
-	Value     JSON   `json:"value,omitzero"`
-	Comment   string `json:"comment,omitempty"`
-	Metadata  JSON   `json:"metadata,omitzero"`
-	CreatedAt Time   `json:"timestamp"`
-}

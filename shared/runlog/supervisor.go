@@ -78,11 +78,21 @@ type taskKey struct{}
 // begun within another one, as a tool of it for example, ends with that one. A Supervisor that drains begins none but
 // those within others: CodeUnavailable.
 func (s *Supervisor) Begin(ctx context.Context, id string) (*Task, error) {
+	return s.begin(ctx, id, false)
+}
+
+// BeginAfter registers what follows from a run and outlasts it: like Begin, but it does not end with the run that it is
+// begun in.
+func (s *Supervisor) BeginAfter(ctx context.Context, id string) (*Task, error) {
+	return s.begin(ctx, id, true)
+}
+
+func (s *Supervisor) begin(ctx context.Context, id string, apart bool) (*Task, error) {
 	t := &Task{s: s, id: id}
 	parent, inner := ctx.Value(taskKey{}).(*Supervisor)
 	inner = inner && parent == s
 	run := ctx
-	if !inner {
+	if !inner || apart {
 		run = context.WithoutCancel(ctx)
 		if deadline, ok := ctx.Deadline(); ok {
 			run, t.stop = context.WithDeadline(run, deadline)

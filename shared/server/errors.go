@@ -48,5 +48,10 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		p.RequestID = requestID(r)
 		s.logger(r).ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
 	}
+	var e *mastra.Error
+	if errors.As(err, &e) && e.Shown != nil {
+		s.writeJSON(w, r, status, e.Shown)
+		return
+	}
 	s.writeJSON(w, r, status, p)
 }

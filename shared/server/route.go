@@ -23,6 +23,7 @@ type Route struct {
 	Public       bool    // needs no caller at all
 	Root         bool    // stands outside of the prefix
 	Framing      Framing // of a stream; "" for all other routes
+	BodyLimit    int     // bytes; MaxBody where 0
 	Long         bool    // may outlast 29 seconds: it waits for a model or a run
 	Summary      string
 	MediaType    string       // of the answer
@@ -51,6 +52,9 @@ func Summary(text string) Option { return func(r *Route) { r.Summary = text } }
 
 // Long marks a route that may outlast 29 seconds.
 func Long(r *Route) { r.Long = true }
+
+// BodyLimit makes a route take shorter bodies than others.
+func BodyLimit(bytes int) Option { return func(r *Route) { r.BodyLimit = bytes } }
 
 // Public marks a route that needs no caller, Root one that stands outside of the prefix.
 func Public(r *Route) { r.Public = true }

@@ -154,8 +154,18 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, err)
 		return
 	}
+	if caller, ok := mastra.ParseTraceparent(r.Header.Get("Traceparent")); ok {
+		ctx = mastra.WithSpan(ctx, caller)
+	}
 	r = r.WithContext(ctx)
+	if route.BodyLimit > 0 && r.ContentLength > int64(route.BodyLimit) {
+		s.writeError(w, r, tooLarge())
+		return
+	}
 	in, body, err := route.input().decode(r, route.params, values)
+	if err == nil && route.BodyLimit > 0 && len(body) > route.BodyLimit { // its length was not announced
+		err = tooLarge()
+	}
 	if err != nil {
 		s.writeError(w, r, err)
 		return

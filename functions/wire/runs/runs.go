@@ -11,6 +11,7 @@ import (
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
 	"mastralambda/shared/runlog"
+	"mastralambda/shared/scoring"
 	"mastralambda/shared/vectorstore/invoke"
 )
 
@@ -24,6 +25,6 @@ func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Cont
 	}
 	supervisor := runlog.NewSupervisor(b.Logger)
 	b.Models, b.Embed, b.Vectors = models, embedder, vectors
-	b.Agents, b.Engine = agentloop.New(supervisor), engine.New(supervisor)
+	b.Agents, b.Engine, b.Scoring = agentloop.New(supervisor), engine.New(supervisor), scoring.New(supervisor)
 	return supervisor.Idle, nil
 }

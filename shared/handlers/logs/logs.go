@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 
+	"mastralambda/shared/handlers/observability"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
 )
@@ -15,6 +16,7 @@ func Routes() []server.Route {
 	return []server.Route{
 		server.JSON("GET /logs", List, read, server.Summary("Query logs with filters, newest first")),
 		server.JSON("GET /logs/transports", Transports, read, server.Summary("List log transports")),
+		server.JSON("GET /observability/logs", observability.Logs, read, server.Summary("List logs beside their runs and traces")),
 		server.JSON("GET /logs/:runId", ListOfRun, read, server.Summary("Query the logs of a run, newest first")),
 	}
 }

@@ -72,7 +72,7 @@ func (r *Reader) Logs(ctx context.Context, q mastra.LogQuery) (*mastra.LogPage, 
 		return nil, err
 	}
 	page := &mastra.LogPage{Records: []mastra.LogRecord{}, Total: -1}
-	pattern := patternOf(q)
+	pattern := patternOf(q, m.Levels())
 	if pattern == "" {
 		page.Total = 0
 		return page, nil
@@ -82,7 +82,7 @@ func (r *Reader) Logs(ctx context.Context, q mastra.LogQuery) (*mastra.LogPage, 
 	}
 	q.PerPage = min(q.PerPage, maxPerPage)
 	first := max(0, min(q.Page, math.MaxInt32)) * q.PerPage
-	in := &cwl.FilterLogEventsInput{LogGroupName: &r.group, FilterPattern: &pattern, StartFromHead: aws.Bool(false), StartTime: aws.Int64(max(oldest, int64(q.From)))}
+	in := &cwl.FilterLogEventsInput{LogGroupName: &r.group, FilterPattern: &pattern, StartFromHead: aws.Bool(q.Ascending), StartTime: aws.Int64(max(oldest, int64(q.From)))}
 	if q.To != 0 {
 		in.EndTime = aws.Int64(max(int64(q.To)+late.Milliseconds(), *in.StartTime))
 	}

@@ -121,7 +121,11 @@ func TestPattern(t *testing.T) {
 		{mastra.LogQuery{Level: "error", RunID: `*`, Filters: map[string]string{`a" = "b`: "c", "%": "%", "ok": "true", "d": `\"`}}, `{ ($.level = "ERROR") }`},
 		{mastra.LogQuery{Level: "silent"}, ""},
 	} {
-		if got := patternOf(c.q); got != c.want {
+		m, err := record.NewMatcher(record.Lambda, c.q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := patternOf(c.q, m.Levels()); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.q, got, c.want)
 		}
 	}
@@ -141,7 +145,7 @@ func FuzzPattern(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pattern := patternOf(q)
+		pattern := patternOf(q, m.Levels())
 		found, err := cloudwatchlogs.Match(pattern, line)
 		if err != nil || len(pattern) > maxPattern {
 			t.Fatalf("%s: %v", pattern, err)

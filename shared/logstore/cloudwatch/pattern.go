@@ -20,18 +20,15 @@ var (
 
 const maxPattern = 1024 // bytes
 
-// levels are those that Lambda's format writes, the least grave first.
-var levels = []string{"DEBUG", "INFO", "WARN", "ERROR"}
-
 // patternOf is the filter pattern of a query; "" where nothing can match. It always asks for a level, which the lines of the
 // platform itself do not have.
-func patternOf(q mastra.LogQuery) string {
-	if q.Level == "silent" {
+func patternOf(q mastra.LogQuery, levels []string) string {
+	if len(levels) == 0 {
 		return ""
 	}
 	var wanted []string
-	for _, level := range levels[max(0, slices.Index(levels, strings.ToUpper(q.Level))):] {
-		wanted = append(wanted, `$.level = "`+level+`"`)
+	for _, level := range levels {
+		wanted = append(wanted, `$.level = "`+strings.ToUpper(level)+`"`)
 	}
 	pattern := "{ (" + strings.Join(wanted, " || ") + ")"
 	add := func(term string) {

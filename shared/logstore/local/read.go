@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 
 	"mastralambda/shared/logstore/record"
 	"mastralambda/shared/mastra"
@@ -42,6 +43,25 @@ func (s *Store) Logs(ctx context.Context, q mastra.LogQuery) (*mastra.LogPage, e
 		return nil, err
 	}
 	page := &mastra.LogPage{Records: []mastra.LogRecord{}}
+	if q.Ascending { // the file is read backwards: the page is counted from the other end
+		total := 0
+		for _, f := range files {
+			if err := backwards(ctx, f, func(line []byte) {
+				if _, ok := m.Match(line, false); ok {
+					total++
+				}
+			}); err != nil {
+				return nil, err
+			}
+		}
+		end := max(0, total-first)
+		first = max(0, end-q.PerPage)
+		q.PerPage = end - first
+		defer func() {
+			slices.Reverse(page.Records)
+			page.HasMore = first > 0
+		}()
+	}
 	for _, f := range files {
 		err := backwards(ctx, f, func(line []byte) {
 			wanted := page.Total >= first && len(page.Records) < q.PerPage

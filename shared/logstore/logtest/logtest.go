@@ -67,6 +67,15 @@ func levels(t *testing.T, h slog.Handler, r mastra.LogReader) {
 	for level, want := range map[string]string{"": "fatal e w i d", "debug": "fatal e w i d", "info": "fatal e w i", "warn": "fatal e w", "error": "fatal e", "silent": ""} {
 		expect(t, r, mastra.LogQuery{Level: level}, want)
 	}
+	expect(t, r, mastra.LogQuery{Levels: []string{"debug", "warn"}}, "w d")
+	expect(t, r, mastra.LogQuery{Levels: []string{"debug", "error"}, Level: "info"}, "fatal e")
+	expect(t, r, mastra.LogQuery{Ascending: true}, "d i w e fatal")
+	if p := read(t, r, mastra.LogQuery{Ascending: true, Page: 1, PerPage: 2}); messages(p) != "w e" || !p.HasMore {
+		t.Errorf("the second page, oldest first: %q, more %v", messages(p), p.HasMore)
+	}
+	if _, err := r.Logs(t.Context(), mastra.LogQuery{Levels: []string{"loud"}}); mastra.CodeOf(err) != mastra.CodeInvalid {
+		t.Errorf("an unknown level: %v", err)
+	}
 	if _, err := r.Logs(t.Context(), mastra.LogQuery{Level: "loud"}); mastra.CodeOf(err) != mastra.CodeInvalid {
 		t.Errorf("an unknown level: %v", err)
 	}

@@ -38,6 +38,17 @@ func NewMatcher(f Format, q mastra.LogQuery) (*Matcher, error) {
 			m.levels[nameOf(l)] = l >= least
 		}
 	}
+	if q.Levels != nil {
+		one := map[string]bool{}
+		for _, name := range q.Levels {
+			var l slog.Level
+			if err := l.UnmarshalText([]byte(name)); err != nil || nameOf(l) != name {
+				return nil, mastra.Errorf(mastra.CodeInvalid, "Unknown log level %q", name)
+			}
+			one[name] = m.levels == nil || m.levels[name]
+		}
+		m.levels = one
+	}
 	need := func(key, value string) {
 		m.needs = append(m.needs, appendString(nil, key))
 		if text := appendString(nil, value); len(value) < maxValue {
@@ -74,6 +85,16 @@ func (m *Matcher) Match(line []byte, wanted bool) (r mastra.LogRecord, ok bool) 
 		}
 	}
 	return r, true
+}
+
+// Levels are those that can match, the least grave first.
+func (m *Matcher) Levels() (names []string) {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if name := nameOf(l); m.levels == nil || m.levels[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (m *Matcher) fits(at mastra.Time, level string) bool {

@@ -323,7 +323,7 @@ func (s *Store) query(ctx context.Context, q query) ([]item, error) {
 		in.ConsistentRead = &q.consistent
 	}
 	if q.keysOnly {
-		in.ProjectionExpression = aws.String("#PK, #SK, #id")
+		in.ProjectionExpression = aws.String("#PK, #SK, #id, #trace")
 		in.ExpressionAttributeNames = names(condition, *in.ProjectionExpression)
 	}
 	var items []item

@@ -81,6 +81,7 @@ type commit struct {
 	traces   []traceWrite
 	scores   []score
 	chunks   []mastra.ChunkBlock
+	names    []storedName
 	known    *known // what was read; nil before
 }
 
@@ -110,6 +111,7 @@ func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
 	if err := c.addSpans(b.Spans); err != nil {
 		return nil, err
 	}
+	c.names = s.names.fresh(c.tenant, b.Spans)
 	return c, c.addScores(b.Scores, b.Feedback)
 }
 
@@ -204,6 +206,12 @@ func (c *commit) plan() (*plan, error) {
 	}
 	for i := range c.scores {
 		p.beside = append(p.beside, func(ctx context.Context) (undo, error) { return c.writeScore(ctx, &c.scores[i]) })
+	}
+	for _, link := range c.traceLinks() {
+		p.beside = append(p.beside, func(ctx context.Context) (undo, error) { return c.side(ctx, put(c.s.tables.Threads, link, "", nil)) })
+	}
+	if len(c.names) > 0 {
+		p.beside = append(p.beside, c.writeNames)
 	}
 	return p, nil
 }

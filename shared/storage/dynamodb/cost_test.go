@@ -44,6 +44,7 @@ func TestCost(t *testing.T) {
 			return err
 		}
 	}
+	check("generate, memory and trace, the first of a process", m.of(t, generate(ctx, "first")), 11, 3, 4, 25) // the names of what it has not seen are written down
 	check("generate, memory and trace, in a new thread", m.of(t, generate(ctx, "t")), 9, 3, 4, 23)
 	check("generate, memory and trace", m.of(t, generate(ctx, "t")), 9, 3, 3, 16)
 	idle(t, s, ctx, "idle")

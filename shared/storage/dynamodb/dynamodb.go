@@ -62,6 +62,7 @@ type Store struct {
 	closed atomic.Bool
 	seq    sequence
 	hints  hints
+	names  nameCache
 }
 
 var (

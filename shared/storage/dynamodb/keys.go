@@ -25,6 +25,7 @@ const (
 	leaseKey     = "~lease"
 	summaryKey   = "~sum"
 	messages     = "M#"
+	traceLinks   = "D#" // of a thread: the traces to delete with it that no message of it names
 	packedSpans  = "P#"
 	pieces       = "B#" // of values too large for their item
 	systemTenant = "~"  // an escaped tenant never contains it
@@ -72,10 +73,12 @@ func partition(tenant, kind, id string) string {
 	return tenantPart(tenant) + "#" + kind + "#" + short(id, maxID)
 }
 
-func shardOf(id string) int {
+func shardOf(id string) int { return spread(id, shards) }
+
+func spread(id string, over uint32) int {
 	h := fnv.New32a()
 	h.Write([]byte(id))
-	return int(h.Sum32() % shards)
+	return int(h.Sum32() % over)
 }
 
 func sharded(tenant, name string, shard int) string {

@@ -217,8 +217,11 @@ func (s *Store) deleteSome(ctx context.Context, pk string, pointers []item) erro
 	if err := s.transact(ctx, ops, mastra.NewID()); err != nil {
 		return err
 	}
-	var keys []item
+	var keys, links []item
 	for _, p := range pointers {
+		if trace := textOf(p["trace"]); trace != "" { // the thread's deletion still has to find it
+			links = append(links, traceLink(pk, trace))
+		}
 		ref := textOf(p["c"])
 		if ref == "" {
 			continue
@@ -231,5 +234,5 @@ func (s *Store) deleteSome(ctx context.Context, pk string, pointers []item) erro
 			keys = append(keys, key(pkOf(part), skOf(part)))
 		}
 	}
-	return s.batchWrite(ctx, table, nil, keys)
+	return s.batchWrite(ctx, table, links, keys)
 }

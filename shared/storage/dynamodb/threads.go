@@ -213,6 +213,9 @@ func (c *commit) planMessage(m *messageWrite, p *plan) []op {
 	}
 	pointer := key(m.pointer, only)
 	pointer["th"], pointer["sk"], pointer["tok"] = text(m.ThreadID), it[attrSK], text(c.token)
+	if trace := c.traceOf(m.ThreadID); trace != "" {
+		it["trace"], pointer["trace"] = text(trace), text(trace)
+	}
 	if ref := textOf(it["c"]); ref != "" {
 		pointer["c"] = it["c"]
 	}
@@ -399,7 +402,7 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 	)
 }
 
-// purge deletes what is left of a dead thread: its messages with their pointers, then the thread itself.
+// purge deletes what is left of a dead thread: its traces, its messages with their pointers, then the thread itself.
 func (s *Store) purge(ctx context.Context, tenant, pk string) error {
 	table := s.tables.Threads
 	items, err := s.query(ctx, query{table: table, pk: pk, to: messages + "~", keysOnly: true, consistent: true})
@@ -407,11 +410,18 @@ func (s *Store) purge(ctx context.Context, tenant, pk string) error {
 		return err
 	}
 	keys := []item{key(pk, notesKey)}
+	var traces []string
 	for _, it := range items {
 		keys = append(keys, key(pkOf(it), skOf(it)))
 		if id := textOf(it["id"]); id != "" {
 			keys = append(keys, key(partition(tenant, "I", id), only))
 		}
+		if trace := textOf(it["trace"]); trace != "" {
+			traces = append(traces, trace)
+		}
+	}
+	if err := s.deleteTraces(ctx, tenant, distinct(traces)); err != nil {
+		return err
 	}
 	if err := s.batchWrite(ctx, table, nil, keys); err != nil {
 		return err

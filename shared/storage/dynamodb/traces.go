@@ -53,7 +53,7 @@ func (c *commit) addSpans(spans []mastra.Span) error {
 		}
 		t := &c.traces[at]
 		t.spans = append(t.spans, *s)
-		if s.ParentID == "" && t.root == nil {
+		if s.Root() && t.root == nil {
 			t.root = s
 		}
 	}
@@ -67,6 +67,7 @@ func (c *commit) addSpans(spans []mastra.Span) error {
 
 func (t *traceWrite) encode() error {
 	slices.Reverse(t.spans)
+	slices.SortStableFunc(t.spans, func(a, b mastra.Span) int { return cmp.Compare(a.StartedAt, b.StartedAt) })
 	data, err := schema.Marshal(t.spans)
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func (t *traceWrite) encode() error {
 	}
 	// What filters look at stays, the whole root is among the spans.
 	shown := *t.root
-	shown.Input, shown.Output, shown.Attributes, shown.Metadata = nil, nil, nil, nil
+	shown.Input, shown.Output, shown.Attributes, shown.Metadata, shown.Context = nil, nil, nil, nil, nil
 	if shown.Error != nil {
 		shown.Error = mastra.JSON(`{}`)
 	}
@@ -106,6 +107,7 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 		return back, err
 	}
 	if t.root == nil {
+		it[attrPK1], it[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(placed(t.spans[0].StartedAt, t.id)+skOf(it))
 		undone, err := c.side(ctx, put(table, it, "", nil))
 		return both(back, undone), err
 	}
@@ -186,6 +188,7 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 		}
 		moved := key(t.pk, packedSpans+fmt.Sprintf("%016x", numberOf(old["n"])))
 		moved["n"], moved["spans"] = old["n"], old["spans"]
+		moved[attrPK1], moved[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(textOf(old[attrSK1])+skOf(moved))
 		if _, err := c.s.write(ctx, put(table, moved, "", nil), ""); err != nil {
 			return nil, false, err
 		}
@@ -244,12 +247,29 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 		return n, err
 	}
 	if !narrows(&q) && !q.OrderByEnd {
+		if q.Uncounted {
+			return s.uncounted(ctx, l)
+		}
 		return readPage(ctx, s, l, s.loadRoots)
 	}
 	if q.EntityType != "" && q.EntityID != "" {
 		l.index, l.pks = index2, allShards(tenant, "E#"+part(q.EntityType)+"#"+part(q.EntityID))
 	}
 	return s.filteredTraces(ctx, l, &q)
+}
+
+// uncounted reads a page without its total: a range of time need not be counted for it.
+func (s *Store) uncounted(ctx context.Context, l list) (*mastra.Page[mastra.Span], error) {
+	if l.PerPage <= 0 || l.Page < 0 || (l.Page+1)*l.PerPage > maxSkipped {
+		return nil, errTooMany()
+	}
+	first := l.Page * l.PerPage
+	entries, err := s.entries(ctx, &l, l.descending, first+l.PerPage+1)
+	if err != nil {
+		return nil, err
+	}
+	end := min(len(entries), first+l.PerPage)
+	return loadPage(ctx, entries[min(first, end):end], len(entries), len(entries) > end, s.loadRoots)
 }
 
 // filteredTraces looks through the summaries.
@@ -277,9 +297,25 @@ func (s *Store) filteredTraces(ctx context.Context, l list, q *mastra.TraceQuery
 		if err := schema.Unmarshal(data, &root); err != nil {
 			return nil, err
 		}
-		if fits(&root, q) {
-			kept = append(kept, found{e, root.EndedAt})
+		if !fits(&root, q) {
+			continue
 		}
+		if q.Match != nil {
+			if q.Whole && isBrief(blobOf(e.sum)) {
+				whole, err := s.loadRoots(ctx, []entry{e})
+				if err != nil {
+					return nil, err
+				}
+				if len(whole) == 0 {
+					continue
+				}
+				root = whole[0]
+			}
+			if !q.Match(&root) {
+				continue
+			}
+		}
+		kept = append(kept, found{e, root.EndedAt})
 	}
 	if q.OrderByEnd {
 		sortItems(kept, !q.Ascending, func(f *found) string { return placed(f.ended, f.pk) })
@@ -314,7 +350,7 @@ func (s *Store) withSummaries(ctx context.Context, entries []entry) ([]entry, er
 
 // narrows says whether a query asks for anything but a range of time.
 func narrows(q *mastra.TraceQuery) bool {
-	return len(q.Tags) > 0 || q.EntityType+q.EntityID+q.EntityName+q.SpanType+q.Name+q.Status+q.RunID+q.ThreadID+q.ResourceID != ""
+	return q.Match != nil || len(q.Tags) > 0 || q.EntityType+q.EntityID+q.EntityName+q.SpanType+q.Name+q.Status+q.RunID+q.ThreadID+q.ResourceID != ""
 }
 
 func fits(r *mastra.Span, q *mastra.TraceQuery) bool {

@@ -14,7 +14,12 @@ func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 	if err != nil {
 		return err
 	}
-	return s.submit(ctx, e.write)
+	e.names = s.names.fresh(e.tenant, b.Spans)
+	if err := s.submit(ctx, e.write); err != nil {
+		return err
+	}
+	s.names.keep(e.names)
+	return nil
 }
 
 // encoded is a batch ready to be bound.
@@ -28,6 +33,7 @@ type encoded struct {
 	traces   []trace
 	scores   []score
 	chunks   []mastra.ChunkBlock
+	names    []storedName
 }
 
 func encode(tenant string, b *mastra.Batch) (*encoded, error) {
@@ -83,6 +89,11 @@ func (e *encoded) write(t *tx) error {
 	}
 	for i := range e.chunks {
 		if err := t.writeChunks(e.tenant, &e.chunks[i]); err != nil {
+			return err
+		}
+	}
+	for i := range e.names {
+		if err := t.writeName(&e.names[i]); err != nil {
 			return err
 		}
 	}

@@ -112,3 +112,53 @@ func readPage[T any](ctx context.Context, s *Store, l list, scan func(*conn, row
 	}
 	return p, nil
 }
+
+// matchPage is readPage of the rows that match as well, which it looks at one by one. uncounted ends it with the page.
+func matchPage[T any](ctx context.Context, s *Store, l list, uncounted bool, scan func(*conn, row) (T, error), match func(*conn, *T) (bool, error)) (*mastra.Page[T], error) {
+	p := &mastra.Page[T]{Items: []T{}}
+	direction := " ASC"
+	if l.descending {
+		direction = " DESC"
+	}
+	sql := "SELECT " + l.columns + " FROM " + l.table + l.join + l.conditions() + " ORDER BY " + l.order + direction + ", " + l.tie + direction
+	first := max(0, min(l.Page, 1<<30)) * max(0, l.PerPage)
+	err := s.readers.read(ctx, func(c *conn) error {
+		seen := 0
+		for r, err := range c.query(ctx, sql, l.args...) {
+			if err != nil {
+				return err
+			}
+			if seen++; seen > maxMatched {
+				return errTooMany()
+			}
+			if seen%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			item, err := scan(c, r)
+			if err != nil {
+				return err
+			}
+			ok, err := match(c, &item)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			switch p.Total++; {
+			case p.Total <= first:
+			case len(p.Items) < l.PerPage:
+				p.Items = append(p.Items, item)
+			default:
+				if p.HasMore = true; uncounted {
+					return nil
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}

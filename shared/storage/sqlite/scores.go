@@ -9,10 +9,10 @@ import (
 
 // score is a score or a piece of feedback ready to be bound.
 type score struct {
-	kind, id                 string
-	created                  mastra.Time
-	trace, span, scorer, run string
-	body                     []byte
+	kind, id                                     string
+	created                                      mastra.Time
+	trace, span, scorer, run, entityType, entity string
+	body                                         []byte
 }
 
 // Kinds of scores.
@@ -35,7 +35,8 @@ func encodeScores(scores []mastra.Score, feedback []mastra.Feedback) ([]score, e
 	}
 	for i := range scores {
 		s := &scores[i]
-		if err := add(score{kind: kindScore, id: s.ID, created: s.CreatedAt, trace: s.TraceID, span: s.SpanID, scorer: s.ScorerID, run: s.RunID}, s); err != nil {
+		if err := add(score{kind: kindScore, id: s.ID, created: s.CreatedAt, trace: s.TraceID, span: s.SpanID, scorer: s.ScorerID, run: s.RunID,
+			entityType: s.EntityType, entity: s.EntityID}, s); err != nil {
 			return nil, err
 		}
 	}
@@ -49,31 +50,62 @@ func encodeScores(scores []mastra.Score, feedback []mastra.Feedback) ([]score, e
 }
 
 func (t *tx) writeScore(tenant string, s *score) error {
-	_, err := t.exec(`INSERT INTO scores (tenant, kind, id, created, trace, span, scorer, run, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET created = excluded.created, trace = excluded.trace, span = excluded.span, scorer = excluded.scorer, run = excluded.run, body = excluded.body`,
-		tenant, s.kind, s.id, int64(s.created), s.trace, s.span, s.scorer, s.run, s.body)
+	_, err := t.exec(`INSERT INTO scores (tenant, kind, id, created, trace, span, scorer, run, entity_type, entity, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET created = excluded.created, trace = excluded.trace, span = excluded.span, scorer = excluded.scorer, run = excluded.run,
+		entity_type = excluded.entity_type, entity = excluded.entity, body = excluded.body`,
+		tenant, s.kind, s.id, int64(s.created), s.trace, s.span, s.scorer, s.run, s.entityType, s.entity, s.body)
 	return err
 }
 
+// maxMatched is how many rows a list looks through for a condition that SQLite does not know.
+const maxMatched = 200_000
+
 func (s *Store) Scores(ctx context.Context, q mastra.ScoreQuery) (*mastra.Page[mastra.Score], error) {
-	return readScores[mastra.Score](ctx, s, kindScore, q)
+	return readScores(ctx, s, kindScore, q, func(v *mastra.Score) mastra.Signal { return v })
 }
 
-// Feedback has neither scorer nor run: a query for one finds none.
+// Feedback has neither scorer, run nor entity: a query for one finds none.
 func (s *Store) Feedback(ctx context.Context, q mastra.ScoreQuery) (*mastra.Page[mastra.Feedback], error) {
-	return readScores[mastra.Feedback](ctx, s, kindFeedback, q)
+	return readScores(ctx, s, kindFeedback, q, func(v *mastra.Feedback) mastra.Signal { return v })
 }
 
-func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.ScoreQuery) (*mastra.Page[T], error) {
-	l := list{columns: "body", table: "scores", order: "created", tie: "n", descending: true, Paging: q.Paging}
+func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.ScoreQuery, signal func(*T) mastra.Signal) (*mastra.Page[T], error) {
+	l := list{columns: "body", table: "scores", order: "created", tie: "n", descending: !q.Ascending, Paging: q.Paging}
 	l.equal("tenant", mastra.Tenant(ctx))
 	l.equal("kind", kind)
+	l.match("id", q.ID)
 	// The second condition lets SQLite see that the partial index holds all it looks for.
-	for _, f := range [...]struct{ column, value string }{{"trace", q.TraceID}, {"scorer", q.ScorerID}, {"run", q.RunID}} {
+	for _, f := range [...]struct{ column, value string }{{"trace", q.TraceID}, {"scorer", q.ScorerID}, {"run", q.RunID}, {"entity", q.EntityID}} {
 		if l.match(f.column, f.value) {
 			l.where = append(l.where, f.column+" != ''")
 		}
 	}
 	l.match("span", q.SpanID)
-	return readPage(ctx, s, l, func(_ *conn, r row) (v T, err error) { return v, schema.Unmarshal(r.json(0), &v) })
+	l.match("entity_type", q.EntityType)
+	l.between("created", q.From, q.To)
+	scan := func(_ *conn, r row) (v T, err error) { return v, schema.Unmarshal(r.json(0), &v) }
+	if q.Match == nil {
+		return readPage(ctx, s, l, scan)
+	}
+	return matchPage(ctx, s, l, false, scan, func(_ *conn, v *T) (bool, error) { return q.Match(signal(v)), nil })
+}
+
+func (s *Store) DeleteScores(ctx context.Context, ids []string) error {
+	return s.deleteScores(ctx, kindScore, ids)
+}
+
+func (s *Store) DeleteFeedback(ctx context.Context, ids []string) error {
+	return s.deleteScores(ctx, kindFeedback, ids)
+}
+
+func (s *Store) deleteScores(ctx context.Context, kind string, ids []string) error {
+	tenant := mastra.Tenant(ctx)
+	return s.submit(ctx, func(t *tx) error {
+		for _, id := range ids {
+			if _, err := t.exec("DELETE FROM scores WHERE tenant = ? AND kind = ? AND id = ?", tenant, kind, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

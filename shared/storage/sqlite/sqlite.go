@@ -26,8 +26,11 @@ var schema2 string
 //go:embed 3.sql
 var schema3 string
 
+//go:embed 4.sql
+var schema4 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1, schema2, schema3}
+var migrations = [...]string{schema1, schema2, schema3, schema4}
 
 // applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
 const applicationID = 0x4d6c616d
@@ -52,6 +55,7 @@ type Store struct {
 	queue   chan *write
 	drained chan struct{} // closed when the writer has ended
 	readers readers
+	names   names
 
 	mu     sync.RWMutex // held shared while something is put into the queue
 	closed bool

@@ -167,7 +167,14 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 		if err == nil {
 			_, err = t.exec("DELETE FROM notes WHERE tenant = ? AND kind = 'T' AND id = ?", tenant, id)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		traces, err := t.texts("SELECT trace FROM traces WHERE tenant = ? AND thread = ? AND thread != ''", tenant, id)
+		if err != nil {
+			return err
+		}
+		return t.deleteTraces(tenant, traces)
 	})
 }
 

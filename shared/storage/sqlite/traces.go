@@ -14,7 +14,8 @@ type trace struct {
 	root   *mastra.Span // nil where the batch has none
 	others []mastra.Span
 
-	rootJSON, othersJSON, tags []byte
+	rootJSON, othersJSON, tags, outline []byte
+	at                                  mastra.Time // when the first span started
 }
 
 // packSpans groups spans by trace. Of two of one id the last one stays.
@@ -42,7 +43,7 @@ func packSpans(spans []mastra.Span) ([]trace, error) {
 			at = len(traces)
 			traces = append(traces, trace{id: s.TraceID})
 		}
-		if t := &traces[at]; s.ParentID == "" && t.root == nil {
+		if t := &traces[at]; s.Root() && t.root == nil {
 			t.root = s
 		} else {
 			t.others = append(t.others, *s)
@@ -50,6 +51,14 @@ func packSpans(spans []mastra.Span) ([]trace, error) {
 	}
 	for i := range traces {
 		t := &traces[i]
+		all := make([]*mastra.Span, 0, len(t.others)+1)
+		if t.root != nil {
+			all = append(all, t.root)
+		}
+		for i := range t.others {
+			all = append(all, &t.others[i])
+		}
+		t.outline, t.at = outline(all)
 		var err error
 		if t.rootJSON, err = marshal(t.root); err != nil {
 			return nil, err
@@ -85,7 +94,11 @@ func (t *tx) writeTrace(tenant string, tr *trace) error {
 			return err
 		}
 	}
-	_, err := t.exec("INSERT INTO spans (tenant, trace, summary, root, others) VALUES (?, ?, ?, ?, ?)", tenant, tr.id, summary, tr.rootJSON, tr.othersJSON)
+	n, err := t.insert("INSERT INTO spans (tenant, trace, summary, root, others, at) VALUES (?, ?, ?, ?, ?, ?)", tenant, tr.id, summary, tr.rootJSON, tr.othersJSON, int64(tr.at))
+	if err != nil {
+		return err
+	}
+	_, err = t.exec("INSERT INTO outlines (tenant, at, n, body) VALUES (?, ?, ?, ?)", tenant, int64(tr.at), n, tr.outline)
 	return err
 }
 
@@ -151,6 +164,37 @@ func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error
 	return mastra.OrderSpans(spans), nil
 }
 
+// listed are the columns that lists show a root by where its contents are not asked for.
+const listed = "n, trace, started, ended, status, span_type, name, entity_type, entity_id, entity_name, run, thread, resource, tags"
+
+// summarized is a root as the row of its trace has it.
+type summarized struct {
+	n    int64
+	root mastra.Span
+}
+
+func scanSummary(_ *conn, r row) (s summarized, err error) {
+	s.n = r.int(0)
+	s.root = mastra.Span{TraceID: r.text(1), StartedAt: r.time(2), EndedAt: r.time(3), Type: r.text(5), Name: r.text(6), EntityType: r.text(7), EntityID: r.text(8),
+		EntityName: r.text(9), RunID: r.text(10), ThreadID: r.text(11), ResourceID: r.text(12)}
+	if r.text(4) == "error" {
+		s.root.Error = mastra.JSON(`{}`)
+	}
+	if tags := r.text(13); tags != "" {
+		err = schema.Unmarshal([]byte(tags), &s.root.Tags)
+	}
+	return s, err
+}
+
+// whole reads the root that a row of traces stands for.
+func (c *conn) whole(tenant, trace string, n int64) (root mastra.Span, err error) {
+	r, err := c.first("SELECT root FROM spans WHERE tenant = ? AND trace = ? AND summary = ? ORDER BY n DESC LIMIT 1", tenant, trace, n)
+	if err == nil {
+		err = schema.Unmarshal(r.json(0), &root)
+	}
+	return root, err
+}
+
 func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
 	tenant := mastra.Tenant(ctx)
 	l := list{columns: "n, trace", table: "traces", order: "started", tie: "n", descending: !q.Ascending, Paging: q.Paging}
@@ -163,21 +207,106 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 		{"entity_type", q.EntityType}, {"entity_id", q.EntityID}, {"entity_name", q.EntityName}, {"span_type", q.SpanType}, {"name", q.Name},
 		{"status", q.Status}, {"run", q.RunID}, {"thread", q.ThreadID}, {"resource", q.ResourceID},
 	} {
-		filtered = l.match(f.column, f.value) || filtered
+		if !l.match(f.column, f.value) {
+			continue
+		}
+		filtered = true
+		switch f.column { // what lets SQLite see that a partial index holds all it looks for
+		case "run", "thread", "resource":
+			l.where = append(l.where, f.column+" != ''")
+		case "status":
+			if f.value != "success" {
+				l.where = append(l.where, "status != 'success'")
+			}
+		}
 	}
 	for _, tag := range q.Tags {
 		l.where, l.args = append(l.where, "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)"), append(l.args, tag)
 		filtered = true
 	}
+	if q.Match != nil || q.Uncounted {
+		return s.matchingTraces(ctx, l, &q)
+	}
 	if !filtered {
 		l.total = func(c *conn) (int, error) { return c.kept(tenant, "traces", "") }
 	}
-	return readPage(ctx, s, l, func(c *conn, r row) (root mastra.Span, err error) {
-		n := r.int(0)
-		r, err = c.first("SELECT root FROM spans WHERE tenant = ? AND trace = ? AND summary = ? ORDER BY n DESC LIMIT 1", tenant, r.text(1), n)
-		if err == nil {
-			err = schema.Unmarshal(r.json(0), &root)
+	return readPage(ctx, s, l, func(c *conn, r row) (mastra.Span, error) { return c.whole(tenant, r.text(1), r.int(0)) })
+}
+
+func (s *Store) matchingTraces(ctx context.Context, l list, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
+	tenant := mastra.Tenant(ctx)
+	l.columns = listed
+	found, err := matchPage(ctx, s, l, q.Uncounted, scanSummary, func(c *conn, v *summarized) (ok bool, err error) {
+		if q.Match == nil {
+			return true, nil
 		}
-		return root, err
+		if q.Whole {
+			if v.root, err = c.whole(tenant, v.root.TraceID, v.n); err != nil {
+				return false, err
+			}
+		}
+		return q.Match(&v.root), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	p := &mastra.Page[mastra.Span]{Items: make([]mastra.Span, 0, len(found.Items)), Total: found.Total, HasMore: found.HasMore}
+	return p, s.readers.read(ctx, func(c *conn) error {
+		for _, v := range found.Items {
+			root, err := c.whole(tenant, v.root.TraceID, v.n)
+			if err != nil {
+				return err
+			}
+			p.Items = append(p.Items, root)
+		}
+		return nil
+	})
+}
+
+func (s *Store) DeleteTraces(ctx context.Context, ids []string) error {
+	tenant := mastra.Tenant(ctx)
+	return s.submit(ctx, func(t *tx) error { return t.deleteTraces(tenant, ids) })
+}
+
+// deleteTraces deletes traces with all that was said of them.
+func (t *tx) deleteTraces(tenant string, ids []string) error {
+	for _, id := range ids {
+		if _, err := t.exec("DELETE FROM outlines WHERE (tenant, at, n) IN (SELECT tenant, at, n FROM spans WHERE tenant = ? AND trace = ?)", tenant, id); err != nil {
+			return err
+		}
+		var summaries []int64
+		for r, err := range t.query(context.Background(), "SELECT DISTINCT summary FROM spans WHERE tenant = ? AND trace = ? AND summary IS NOT NULL", tenant, id) {
+			if err != nil {
+				return err
+			}
+			summaries = append(summaries, r.int(0))
+		}
+		for _, n := range summaries {
+			deleted, err := t.exec("DELETE FROM traces WHERE n = ?", n)
+			if err != nil {
+				return err
+			}
+			t.count(tenant, "traces", "", -int(deleted))
+		}
+		if _, err := t.exec("DELETE FROM spans WHERE tenant = ? AND trace = ?", tenant, id); err != nil {
+			return err
+		}
+		for _, kind := range [...]string{kindScore, kindFeedback} {
+			if _, err := t.exec("DELETE FROM scores WHERE tenant = ? AND kind = ? AND trace = ? AND trace != ''", tenant, kind, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// texts are the first columns of all rows.
+func (c *conn) texts(sql string, args ...any) (all []string, err error) {
+	for r, err := range c.query(context.Background(), sql, args...) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r.text(0))
+	}
+	return all, nil
 }

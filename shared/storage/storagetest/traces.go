@@ -160,8 +160,8 @@ var traceTests = []test{
 
 var scoreTests = []test{
 	{"scores/kept", func(e *env) {
-		s := mastra.Score{ID: "s", ScorerID: "scorer", ScorerName: "Scorer", TraceID: "t", SpanID: "p", RunID: "r", Score: 0.25, Reason: "why", Source: "test", Metadata: mastra.JSON(`{"a":1}`), CreatedAt: base}
-		f := mastra.Feedback{ID: "f", Type: "rating", Source: "user", TraceID: "t", SpanID: "p", UserID: "u", Value: mastra.JSON(`5`), Comment: "good", Metadata: mastra.JSON(`{"a":1}`), CreatedAt: base}
+		s := mastra.Score{ID: "s", ScorerID: "scorer", ScorerName: "Scorer", TraceID: "t", SpanID: "p", Origin: mastra.Origin{RunID: "r"}, Score: 0.25, Reason: "why", Source: "test", Metadata: mastra.JSON(`{"a":1}`), CreatedAt: base}
+		f := mastra.Feedback{ID: "f", Type: "rating", Source: "user", TraceID: "t", SpanID: "p", FromUserID: "u", Value: mastra.JSON(`5`), Comment: "good", Metadata: mastra.JSON(`{"a":1}`), CreatedAt: base}
 		e.commit(mastra.Batch{Scores: []mastra.Score{s}, Feedback: []mastra.Feedback{f}})
 		scores, err := e.s.Scores(e.ctx, mastra.ScoreQuery{Paging: mastra.Paging{PerPage: 5}})
 		e.ok(err)
@@ -174,7 +174,7 @@ var scoreTests = []test{
 		for i := range 12 {
 			id, at := fmt.Sprintf("s%02d", i), base+mastra.Time(i)
 			e.commit(mastra.Batch{
-				Scores:   []mastra.Score{{ID: id, TraceID: fmt.Sprint("t", i%2), SpanID: fmt.Sprint("p", i%4), ScorerID: fmt.Sprint("sc", i%3), RunID: fmt.Sprint("r", i%6), CreatedAt: at}},
+				Scores:   []mastra.Score{{ID: id, TraceID: fmt.Sprint("t", i%2), SpanID: fmt.Sprint("p", i%4), ScorerID: fmt.Sprint("sc", i%3), Origin: mastra.Origin{RunID: fmt.Sprint("r", i%6)}, CreatedAt: at}},
 				Feedback: []mastra.Feedback{{ID: id, TraceID: fmt.Sprint("t", i%2), SpanID: fmt.Sprint("p", i%4), CreatedAt: at}},
 			})
 		}

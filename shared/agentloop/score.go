@@ -1,0 +1,22 @@
+package agentloop
+
+import "mastralambda/shared/mastra"
+
+// scorerRun is what scorers are shown of the run.
+func (x *run) scorerRun() mastra.ScorerRun {
+	b := x.appendStoredMessages([]byte(`{"inputMessages":[`), x.in.stored)
+	b = x.appendStoredMessages(append(b, `],"rememberedMessages":[`...), x.remembered)
+	b = append(b, `],"systemMessages":[`...)
+	for i := range x.prompt[:x.asked] {
+		if m := &x.prompt[i]; m.Role == "system" && len(m.Parts) > 0 {
+			b = append(appendMember(comma(b), `{"role":"system","content":`, m.Parts[0].Text), '}')
+		}
+	}
+	b = append(b, `],"taggedSystemMessages":{}}`...)
+	out := []byte{'['}
+	if x.answer.ID != "" {
+		out = x.appendStoredMessages(out, []mastra.Message{x.answer})
+	}
+	return mastra.ScorerRun{Input: b, Output: append(out, ']'), EntityType: "agent", EntityID: x.agent.ID, EntityName: x.agent.Name, RunID: x.RunID, TraceID: x.TraceID,
+		SpanID: x.SpanID, ThreadID: x.call.ThreadID, ResourceID: x.resourceID, Context: mastra.RequestContextOf(x.ctx)}
+}

@@ -1,0 +1,121 @@
+package mastra
+
+import (
+	"bytes"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// secretNames are the names of members whose values are not recorded, without case and separators.
+var secretNames = map[string]bool{"password": true, "passwd": true, "token": true, "secret": true, "key": true, "apikey": true, "auth": true, "authorization": true,
+	"bearer": true, "bearertoken": true, "jwt": true, "credential": true, "credentials": true, "clientsecret": true, "privatekey": true, "refresh": true,
+	"accesstoken": true, "refreshtoken": true, "idtoken": true, "sessiontoken": true, "secretkey": true, "secretaccesskey": true, "accesskeyid": true, "cookie": true,
+	"setcookie": true, "ssn": true, "xapikey": true}
+
+const longestSecretName = 24
+
+// secretName says whether a member's name, as it is encoded, is one of a secret.
+func secretName(name []byte) bool {
+	var plain [longestSecretName]byte
+	n := 0
+	for _, c := range name {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		case c == '_' || c == '-' || c == '.' || c == ' ':
+			continue
+		default:
+			return false
+		}
+		if n == len(plain) {
+			return false
+		}
+		plain[n] = c
+		n++
+	}
+	return secretNames[string(plain[:n])]
+}
+
+// suspicious says whether JSON may hold a secret, also within a text that is JSON itself. It reads the names alone, so that
+// the usual value costs next to nothing.
+func suspicious(data []byte) bool {
+	for at := 0; ; {
+		i := bytes.IndexByte(data[at:], ':')
+		if i < 0 {
+			return false
+		}
+		end := at + i - 1
+		at += i + 1
+		for end >= 0 && (data[end] == ' ' || data[end] == '\n' || data[end] == '\t' || data[end] == '\r') {
+			end--
+		}
+		if end < 1 || data[end] != '"' {
+			continue
+		}
+		for end--; end >= 0 && data[end] == '\\'; end-- { // within a text
+		}
+		begin := end
+		for begin >= 0 && end-begin <= 2*longestSecretName && data[begin] != '"' {
+			begin--
+		}
+		if begin >= 0 && data[begin] == '"' && secretName(data[begin+1:end+1]) {
+			return true
+		}
+	}
+}
+
+const redacted = `"[REDACTED]"`
+
+// maxNested is how deep texts that are JSON are looked into.
+const maxNested = 8
+
+// Redact is data without the values of members that are named like secrets: "password", "apiKey", "authorization"… Data
+// without such members comes back as it is.
+func Redact(data JSON) JSON {
+	if len(data) == 0 || !suspicious(data) {
+		return data
+	}
+	return redact(data, maxNested)
+}
+
+func redact(data JSON, nested int) JSON {
+	d := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	var b bytes.Buffer
+	b.Grow(len(data))
+	e := jsontext.NewEncoder(&b, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	for {
+		kind := d.PeekKind()
+		if kind == 0 {
+			break
+		}
+		// The value of a member: its name was the last token written.
+		if outer, n := e.StackIndex(e.StackDepth()); outer == '{' && n%2 == 1 && kind != '}' {
+			name := e.StackPointer().LastToken()
+			if secretName([]byte(name)) && kind != 'n' {
+				if d.SkipValue() != nil || e.WriteValue(JSON(redacted)) != nil {
+					return JSON(redacted)
+				}
+				continue
+			}
+		}
+		t, err := d.ReadToken()
+		if err != nil {
+			return JSON(redacted) // what cannot be read cannot be cleared
+		}
+		if outer, n := e.StackIndex(e.StackDepth()); kind == '"' && nested > 0 && (outer != '{' || n%2 == 1) {
+			if text := t.String(); len(text) > 2 && (text[0] == '{' || text[0] == '[') && suspicious([]byte(text)) && JSON(text).IsValid() {
+				t = jsontext.String(string(redact(JSON(text), nested-1)))
+			}
+		}
+		if e.WriteToken(t) != nil {
+			return JSON(redacted)
+		}
+	}
+	return bytes.TrimRight(b.Bytes(), "\n")
+}
+
+// redactSpan clears a span of secrets.
+func redactSpan(s *Span) {
+	s.Input, s.Output, s.Attributes, s.Metadata, s.Error, s.Context = Redact(s.Input), Redact(s.Output), Redact(s.Attributes), Redact(s.Metadata), Redact(s.Error), Redact(s.Context)
+}

@@ -1,0 +1,139 @@
+package mastra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"mastralambda/shared/schema"
+)
+
+// Scorer judges what an agent or a step made of its input, after the answer. It is declared once and given to any number of
+// agents and steps.
+type Scorer struct {
+	ID          string
+	Name        string
+	Description string
+	Judge       bool    // a model judges
+	Rate        float64 // the share of runs that it sees, see Sampled
+	score       func(context.Context, ScorerRun) (Verdict, error)
+}
+
+// ScorerRun is what a scorer is shown of a run.
+type ScorerRun struct {
+	Input  JSON // of an agent: {inputMessages, rememberedMessages, systemMessages}; of a step or a span its input
+	Output JSON // of an agent: its messages; of a step or a span its output
+	// Of what was run, and where.
+	EntityType, EntityID, EntityName string // "agent", "workflow_step"…
+	RunID, TraceID, SpanID           string
+	ThreadID, ResourceID             string
+	Context                          RequestContext
+}
+
+// Verdict is what a scorer finds.
+type Verdict struct {
+	Score  float64 `json:"score"`
+	Reason string  `json:"reason,omitempty"`
+}
+
+// NewScorer makes a scorer of f.
+func NewScorer(id, name, description string, f func(context.Context, ScorerRun) (Verdict, error)) *Scorer {
+	return &Scorer{ID: id, Name: name, Description: description, Rate: 1, score: f}
+}
+
+// NewJudge makes a scorer that asks a model ("provider/model-id"; empty is the deployment's MODEL) for a score from 0 to 1.
+func NewJudge(id, name, description, model, instructions string) *Scorer {
+	s := NewScorer(id, name, description, func(ctx context.Context, r ScorerRun) (Verdict, error) { return judge(ctx, model, instructions, r) })
+	s.Judge = true
+	return s
+}
+
+// Sampled is the scorer as it sees a share of the runs, from 0 to 1.
+func (s *Scorer) Sampled(rate float64) *Scorer {
+	c := *s
+	c.Rate = rate
+	return &c
+}
+
+// Chosen says by chance whether a run is among the scorer's share.
+func (s *Scorer) Chosen() bool { return s.Rate >= 1 || rand.Float64() < s.Rate }
+
+// Score judges a run.
+func (s *Scorer) Score(ctx context.Context, r ScorerRun) (Verdict, error) { return s.score(ctx, r) }
+
+func (s *Scorer) check() error {
+	switch {
+	case s.ID == "":
+		return errors.New("a scorer has no ID")
+	case s.score == nil:
+		return fmt.Errorf("scorer %s: it was not made by NewScorer or NewJudge", s.ID)
+	case s.Rate < 0 || s.Rate > 1:
+		return fmt.Errorf("scorer %s: its share of runs is not from 0 to 1", s.ID)
+	}
+	return nil
+}
+
+// ScoreRunner runs scorers after the answer. Score returns at once; the caller's context may end.
+type ScoreRunner interface {
+	Score(ctx context.Context, m *Mastra, scorers []*Scorer, r ScorerRun)
+}
+
+const judgeFormat = "Answer with JSON alone: {\"score\": a number from 0 to 1, \"reason\": one sentence}."
+
+// judge asks a model for a verdict.
+func judge(ctx context.Context, id, instructions string, r ScorerRun) (Verdict, error) {
+	m := From(ctx)
+	if m == nil || m.Models == nil {
+		return Verdict{}, errors.New("there is no model to judge with")
+	}
+	model, err := m.Models(id)
+	if err != nil {
+		return Verdict{}, err
+	}
+	shown, err := schema.Marshal(struct {
+		Input  JSON `json:"input"`
+		Output JSON `json:"output"`
+	}{r.Input, r.Output})
+	if err != nil {
+		return Verdict{}, err
+	}
+	message := func(role, text string) PromptMessage {
+		return PromptMessage{Role: role, Parts: []Part{{Type: PartText, Text: text}}}
+	}
+	answer := ""
+	for part, err := range model.Stream(ctx, &ModelRequest{Messages: []PromptMessage{message("system", instructions+"\n"+judgeFormat), message("user", string(shown))}}) {
+		if err != nil {
+			return Verdict{}, err
+		}
+		if part.Type == ModelTextDelta {
+			answer += part.Text
+		}
+	}
+	return readVerdict(answer)
+}
+
+// readVerdict reads the first JSON object of an answer that has a score: models like to talk.
+func readVerdict(answer string) (v Verdict, err error) {
+	for i := range answer {
+		if answer[i] != '{' {
+			continue
+		}
+		for end := len(answer); end > i; end-- {
+			if answer[end-1] != '}' {
+				continue
+			}
+			var found struct {
+				Score  *float64 `json:"score"`
+				Reason string   `json:"reason"`
+			}
+			if schema.Unmarshal([]byte(answer[i:end]), &found) == nil && found.Score != nil {
+				if *found.Score < 0 || *found.Score > 1 {
+					return v, fmt.Errorf("the judge's score %v is not from 0 to 1", *found.Score)
+				}
+				return Verdict{*found.Score, found.Reason}, nil
+			}
+		}
+	}
+	return v, errors.New("the judge's answer has no score")
+}

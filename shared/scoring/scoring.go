@@ -1,0 +1,192 @@
+// Package scoring runs scorers after the answer: what they find is kept as a score, with a trace of its own.
+package scoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
+	"mastralambda/shared/schema"
+)
+
+// atOnce is how many runs are judged at the same time.
+const atOnce = 8
+
+// Runner is the mastra.ScoreRunner. It is safe for concurrent use.
+type Runner struct {
+	runs  *runlog.Supervisor
+	slots chan struct{}
+}
+
+// New makes a Runner whose goroutines s owns: an invocation, or the process, does not end before they do.
+func New(s *runlog.Supervisor) *Runner { return &Runner{s, make(chan struct{}, atOnce)} }
+
+// Score judges a run in the background. Each scorer sees its share of the runs. A run that has neither input nor output is
+// read from its trace.
+func (r *Runner) Score(ctx context.Context, m *mastra.Mastra, scorers []*mastra.Scorer, run mastra.ScorerRun) {
+	scorers = slices.DeleteFunc(slices.Clone(scorers), func(s *mastra.Scorer) bool { return !s.Chosen() })
+	if len(scorers) == 0 {
+		return
+	}
+	failed := func(err error) {
+		m.Logger.ErrorContext(ctx, "a run was not scored", "runId", run.RunID, "traceId", run.TraceID, "error", err)
+	}
+	task, err := r.runs.BeginAfter(ctx, "score-"+mastra.NewID())
+	if err != nil {
+		failed(err)
+		return
+	}
+	task.Go(func(ctx context.Context) error {
+		select {
+		case r.slots <- struct{}{}:
+			defer func() { <-r.slots }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		ctx = mastra.WithRequest(mastra.NewContext(ctx, m), nil)
+		if run.Input == nil && run.Output == nil {
+			var err error
+			if run, err = load(ctx, m, run); err != nil {
+				return err
+			}
+		}
+		for _, s := range scorers {
+			if err := judge(ctx, m, s, run); err != nil {
+				failed(fmt.Errorf("scorer %s: %w", s.ID, err))
+			}
+		}
+		return nil
+	}, func(err error) {
+		if err != nil {
+			failed(err)
+		}
+	})
+}
+
+// load reads what a span, or the root of a trace, was given and made.
+func load(ctx context.Context, m *mastra.Mastra, run mastra.ScorerRun) (mastra.ScorerRun, error) {
+	spans, err := m.Storage.Trace(ctx, run.TraceID)
+	if err != nil {
+		return run, err
+	}
+	at := slices.IndexFunc(spans, func(s mastra.Span) bool {
+		return run.SpanID == s.SpanID || run.SpanID == "" && s.Root()
+	})
+	if at < 0 {
+		return run, mastra.Errorf(mastra.CodeNotFound, "Span not found")
+	}
+	s := &spans[at]
+	run.Input, run.Output = s.Input, s.Output
+	run.EntityType, run.EntityID, run.EntityName = s.EntityType, s.EntityID, s.EntityName
+	run.RunID, run.SpanID, run.ThreadID, run.ResourceID = s.RunID, s.SpanID, s.ThreadID, s.ResourceID
+	return run, nil
+}
+
+// judge lets one scorer judge, and keeps its score and its trace in one commit.
+func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.ScorerRun) error {
+	now := func() mastra.Time { return mastra.TimeOf(m.Now()) }
+	var sink mastra.SpanSink
+	root := mastra.Span{TraceID: mastra.NewTraceID(), SpanID: mastra.NewSpanID(), Name: "scorer run: '" + s.ID + "'", Type: mastra.SpanScorerRun, StartedAt: now(),
+		EntityType: "scorer", EntityID: s.ID, ResourceID: run.ResourceID}
+	kind := "code"
+	if s.Judge {
+		kind = "llm"
+	}
+	encode := func(v any) mastra.JSON { data, _ := schema.Marshal(v); return data } // texts, numbers and JSON always encode
+	root.Attributes = encode(struct {
+		ScorerID   string `json:"scorerId"`
+		ScorerName string `json:"scorerName"`
+		Source     string `json:"scoreSource"`
+		Scope      string `json:"targetScope"`
+		EntityType string `json:"targetEntityType,omitempty"`
+		Definition string `json:"scorerDefinition"`
+	}{s.ID, s.Name, "live", "span", run.EntityType, kind})
+	root.Metadata = encode(struct {
+		TraceID string `json:"targetTraceId"`
+		SpanID  string `json:"targetSpanId"`
+	}{run.TraceID, run.SpanID})
+	root.Input = encode(struct {
+		Input  mastra.JSON `json:"input"`
+		Output mastra.JSON `json:"output"`
+	}{run.Input, run.Output})
+	var verdict mastra.Verdict
+	inside := mastra.WithSpanSink(mastra.WithSpan(ctx, mastra.SpanRef{TraceID: root.TraceID, SpanID: root.SpanID}), &sink)
+	failure := runlog.Safely(func() (err error) {
+		verdict, err = s.Score(mastra.WithRequestContext(inside, run.Context), run)
+		return err
+	})
+	root.EndedAt = now()
+	b := &mastra.Batch{}
+	if failure != nil {
+		root.Error = encode(mastra.RunError{Message: shown(failure), Name: "Error"})
+	} else {
+		root.Output = encode(verdict)
+		b.Scores = []mastra.Score{score(s, kind, run, verdict, root.TraceID, now())}
+	}
+	b.Spans = m.Record(ctx, append([]mastra.Span{root}, sink.Take()...))
+	return errors.Join(failure, m.Storage.Commit(context.WithoutCancel(ctx), b))
+}
+
+// shown is what a trace may say of an error.
+func shown(err error) string {
+	var p *runlog.PanicError
+	var e *mastra.Error
+	switch {
+	case errors.As(err, &p):
+		return "The scorer panicked"
+	case errors.As(err, &e):
+		return e.Message
+	}
+	return err.Error()
+}
+
+type named struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// score is the score as it is kept, with what the scores group shows of it.
+func score(s *mastra.Scorer, kind string, run mastra.ScorerRun, v mastra.Verdict, trace string, at mastra.Time) mastra.Score {
+	encode := func(v any) mastra.JSON { data, _ := schema.Marshal(v); return data }
+	about := map[string]any{"hasGroundTruth": false, "targetScope": "span", "scorerDefinition": kind}
+	if run.RunID != "" {
+		about["runId"] = run.RunID
+	}
+	entity := map[string]string{"workflow_run": "WORKFLOW", "workflow_step": "STEP"}[run.EntityType]
+	if entity == "" {
+		entity = strings.ToUpper(run.EntityType)
+	}
+	shown := struct {
+		ID       string                `json:"id"`
+		ScorerID string                `json:"scorerId"`
+		TraceID  string                `json:"traceId,omitempty"`
+		SpanID   string                `json:"spanId,omitempty"`
+		RunID    string                `json:"runId"`
+		Scorer   any                   `json:"scorer"`
+		Score    float64               `json:"score"`
+		Reason   string                `json:"reason,omitempty"`
+		Metadata any                   `json:"metadata"`
+		Input    mastra.JSON           `json:"input"`
+		Output   mastra.JSON           `json:"output"`
+		Context  mastra.RequestContext `json:"requestContext,omitempty"`
+		Type     string                `json:"entityType"`
+		Entity   named                 `json:"entity"`
+		EntityID string                `json:"entityId"`
+		Resource string                `json:"resourceId,omitempty"`
+		Thread   string                `json:"threadId,omitempty"`
+		Source   string                `json:"source"`
+	}{mastra.NewID(), s.ID, run.TraceID, run.SpanID, run.RunID, struct {
+		named
+		Description string `json:"description"`
+		HasJudge    bool   `json:"hasJudge"`
+	}{named{s.ID, s.Name}, s.Description, s.Judge}, v.Score, v.Reason, map[string]bool{"structuredOutput": false}, mastra.Redact(run.Input), mastra.Redact(run.Output), run.Context,
+		entity, named{run.EntityID, run.EntityName}, run.EntityID, run.ResourceID, run.ThreadID, "LIVE"}
+	return mastra.Score{ID: shown.ID, CreatedAt: at, TraceID: run.TraceID, SpanID: run.SpanID, ScorerID: s.ID, ScorerName: s.Name, Source: "live", Score: v.Score, Reason: v.Reason,
+		ScoreTraceID: trace, Metadata: encode(about), Run: mastra.Redact(encode(shown)),
+		Origin: mastra.Origin{EntityType: run.EntityType, EntityID: run.EntityID, EntityName: run.EntityName, RootEntityType: run.EntityType, RootEntityID: run.EntityID,
+			RootEntityName: run.EntityName, RunID: run.RunID, ThreadID: run.ThreadID, ResourceID: run.ResourceID}}
+}

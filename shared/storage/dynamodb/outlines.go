@@ -1,0 +1,159 @@
+package dynamodb
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"mastralambda/shared/mastra"
+)
+
+// Outlines reads the items that hold spans, a hundred at first and more as they are asked for.
+func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	tenant, table := mastra.Tenant(ctx), s.tables.Observability
+	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...)}
+	l.between(q.From, q.To)
+	seen := 0
+	for _, n := range []int{100, 500, maxKeys + 1} {
+		entries, err := s.entries(ctx, &l, !q.Ascending, n)
+		if err != nil {
+			return err
+		}
+		for len(entries) > seen {
+			if seen == maxKeys {
+				return errTooMany()
+			}
+			part := entries[seen:min(len(entries), seen+100, maxKeys)]
+			seen += len(part)
+			places := make([]place, len(part))
+			for i, e := range part {
+				places[i] = place{e.pk, e.sk}
+			}
+			items, err := s.batchGet(ctx, table, places, false)
+			if err != nil {
+				return err
+			}
+			for _, p := range places {
+				it := items[p]
+				if it == nil {
+					continue
+				}
+				spans, err := s.spansOf(ctx, it, nil)
+				if err != nil {
+					return err
+				}
+				for i := range spans {
+					o := &spans[i]
+					o.Model = o.Use()
+					if o.Input, o.Output, o.Attributes, o.Metadata, o.Context = nil, nil, nil, nil, nil; len(o.Error) > 0 {
+						o.Error = mastra.JSON(`{}`)
+					}
+				}
+				if !yield(spans) {
+					return nil
+				}
+			}
+		}
+		if len(entries) < n {
+			return nil
+		}
+	}
+	return nil
+}
+
+// DeleteTraces deletes the partitions of traces. A trace's scores leave the lists they stand in.
+func (s *Store) DeleteTraces(ctx context.Context, ids []string) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	return s.deleteTraces(context.WithoutCancel(ctx), mastra.Tenant(ctx), distinct(ids))
+}
+
+func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) error {
+	table := s.tables.Observability
+	var calls []func() error
+	for _, id := range ids {
+		if !keepable(id) {
+			continue
+		}
+		calls = append(calls, func() error {
+			pk := tracePK(tenant, id)
+			items, err := s.query(ctx, query{table: table, pk: pk, consistent: true})
+			if err != nil || len(items) == 0 {
+				return err
+			}
+			var keys []item
+			scores := map[string][]string{}
+			for _, it := range items {
+				sk := skOf(it)
+				switch {
+				case sk == summaryKey:
+				case strings.HasPrefix(sk, kindScore), strings.HasPrefix(sk, kindFeedback):
+					_, id, _ := strings.Cut(textOf(it["at"]), "#")
+					scores[sk[:len(kindScore)]] = append(scores[sk[:len(kindScore)]], id)
+				default:
+					keys = append(keys, key(pk, sk))
+				}
+			}
+			for kind, ids := range scores {
+				if err := s.deleteScores(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: tenant}), kind, ids); err != nil {
+					return err
+				}
+			}
+			if err := s.batchWrite(ctx, table, nil, keys); err != nil {
+				return err
+			}
+			_, err = s.write(ctx, remove(table, pk, summaryKey, "attribute_exists(#PK)", nil), "")
+			if errors.Is(err, errRefused) { // it had no root, or somebody else was faster
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return s.count(ctx, table, tenant, "traces", "", id, mastra.NewID(), -1)
+		})
+	}
+	return parallel(calls...)
+}
+
+// traceOf is the trace in this commit of a thread's run: what deletes the thread finds it by the messages.
+func (c *commit) traceOf(thread string) string {
+	for i := range c.traces {
+		for j := range c.traces[i].spans {
+			if c.traces[i].spans[j].ThreadID == thread {
+				return c.traces[i].id
+			}
+		}
+	}
+	return ""
+}
+
+func traceLink(threadPK, trace string) item {
+	it := key(threadPK, traceLinks+short(trace, 512))
+	it["trace"] = text(trace)
+	return it
+}
+
+// traceLinks tie traces to threads that no message of this commit is in.
+func (c *commit) traceLinks() (links []item) {
+	linked := map[string]bool{}
+	for _, m := range c.messages {
+		linked[m.ThreadID] = true
+	}
+	for i := range c.traces {
+		t := &c.traces[i]
+		for j := range t.spans {
+			thread := t.spans[j].ThreadID
+			if key := thread + "\x00" + t.id; thread != "" && keepable(thread) && !linked[thread] && !linked[key] {
+				linked[key] = true
+				link := traceLink(threadPK(c.tenant, thread), t.id)
+				link["tok"] = text(c.token)
+				links = append(links, link)
+			}
+		}
+	}
+	return links
+}

@@ -457,7 +457,7 @@ func (x *run) conclude(failed error) error {
 			}
 		}
 	}
-	if failed == nil && !x.closed && len(x.agent.Scorers) > 0 && x.m.Scoring != nil {
+	if failed == nil && !suspended && !x.closed && len(x.agent.Scorers) > 0 && x.m.Scoring != nil {
 		x.m.Scoring.Score(x.ctx, x.m, x.agent.Scorers, x.scorerRun())
 	}
 	if x.log != nil {

@@ -174,8 +174,7 @@ func readOutline(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.S
 		return nil, errOutline
 	}
 	*r = outlineReader{b: body[1:], texts: r.texts[:0]}
-	n, at, trace := r.uint(), mastra.Time(r.int()), ""
-	trace = r.text()
+	n, at, trace := r.uint(), mastra.Time(r.int()), r.text()
 	spans = spans[:0]
 	for ; n > 0 && !r.bad; n-- {
 		flags := r.uint()

@@ -66,8 +66,8 @@ func ParseTraceparent(header string) (caller SpanRef, ok bool) {
 	return SpanRef{TraceID: parts[1], SpanID: parts[2], Remote: true}, true
 }
 
-// Traceparent is W3C's header traceparent for a call that a tool or a step makes, "" outside of a trace.
-func Traceparent(ctx context.Context) string {
+// TraceparentOf is W3C's header traceparent for a call that a tool or a step makes, "" outside of a trace.
+func TraceparentOf(ctx context.Context) string {
 	at := SpanOf(ctx)
 	if len(at.TraceID) != 32 || len(at.SpanID) != 16 {
 		return ""

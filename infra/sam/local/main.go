@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -33,7 +34,11 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if endpoint == "" {
 		return errors.New(`AWS_ENDPOINT_URL_DYNAMODB is not set: make sam-local starts the stand-ins, or eval "$(infra/services/services.sh start)"`)
 	}
-	s, err := start(ctx, options{root: ".", port: *port, dynamoDB: endpoint, parameters: flags.Args(), tables: "sam", log: log})
+	database := cmp.Or(os.Getenv("VECTOR_URL"), os.Getenv("TEST_POSTGRES_URL"))
+	if database == "" {
+		return errors.New("neither VECTOR_URL nor TEST_POSTGRES_URL is set: make sam-local starts the stand-ins")
+	}
+	s, err := start(ctx, options{root: ".", port: *port, dynamoDB: endpoint, vectorURL: database, parameters: flags.Args(), tables: "sam", log: log})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,14 +23,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"go.yaml.in/yaml/v3"
 
+	"mastralambda/infra/lambdalocal"
 	"mastralambda/infra/services/cloudwatchlogs"
 	"mastralambda/shared/storage/dynamodb"
+	"mastralambda/shared/vectorstore/pgvector"
 )
 
 type options struct {
 	root       string
 	port       int
 	dynamoDB   string   // endpoint on this machine
+	vectorURL  string   // of a Postgres on this machine, which is migrated
 	tables     string   // begins their names
 	parameters []string // Name=value, of template.yaml
 	log        io.Writer
@@ -63,16 +67,33 @@ func start(ctx context.Context, o options) (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	database, err := url.Parse(o.dynamoDB)
+	forwarded := func(text string) (string, error) {
+		u, err := url.Parse(text)
+		if err != nil {
+			return "", err
+		}
+		port, err := s.forward(ctx, address, u.Host)
+		u.Host = fmt.Sprintf("%s:%d", host, port)
+		return u.String(), err
+	}
+	endpoint, err := forwarded(o.dynamoDB)
 	if err != nil {
 		return nil, err
 	}
-	forwarded, err := s.forward(ctx, address, database.Host)
+	postgres, err := forwarded(o.vectorURL)
 	if err != nil {
 		return nil, err
 	}
 	logs := &cloudwatchlogs.Server{}
 	logged, err := s.serve(ctx, address, logs)
+	if err != nil {
+		return nil, err
+	}
+	vectors, err := s.vectors(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	invoked, err := s.serve(ctx, address, vectors.InvokeAPI())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +104,7 @@ func start(ctx context.Context, o options) (_ *session, err error) {
 		return cmd
 	}
 	architecture := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
-	parameters := append([]string{"Architecture=" + architecture, "Auth=off"}, o.parameters...)
+	parameters := append([]string{"Architecture=" + architecture, "Auth=off", "Vectors=existing", "VectorUrlSecret=local"}, o.parameters...)
 	build := sam(append([]string{"build", "--parameter-overrides"}, parameters...)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("sam build: %w: %s", err, out)
@@ -92,8 +113,11 @@ func start(ctx context.Context, o options) (_ *session, err error) {
 	local := filepath.Join(o.root, ".aws-sam/build/local.yaml")
 	err = patch(built, local, map[string]string{
 		"STORAGE_URL":                      fmt.Sprintf("dynamodb://?threads=%s&runs=%s&observability=%s", tables.Threads, tables.Runs, tables.Observability),
-		"AWS_ENDPOINT_URL_DYNAMODB":        fmt.Sprintf("http://%s:%d", host, forwarded),
+		"AWS_ENDPOINT_URL_DYNAMODB":        endpoint,
 		"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": fmt.Sprintf("http://%s:%d", host, logged),
+		"AWS_ENDPOINT_URL_LAMBDA":          fmt.Sprintf("http://%s:%d", host, invoked),
+		"VECTOR_URL":                       postgres,
+		"VECTOR_FUNCTION":                  vectorsFunction,
 	})
 	if err != nil {
 		return nil, err
@@ -227,6 +251,34 @@ func (s *session) serve(ctx context.Context, address string, h http.Handler) (po
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
+const vectorsFunction = "VectorsFunction"
+
+// vectors is the function that others invoke, which sam local start-api does not let them: run as lambdalocal runs functions.
+func (s *session) vectors(ctx context.Context, o options) (*lambdalocal.Stack, error) {
+	store, err := pgvector.Open(o.vectorURL)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(store.Migrate(ctx), store.Close()); err != nil {
+		return nil, fmt.Errorf("the vectors' database: %w", err)
+	}
+	template, err := lambdalocal.Load(filepath.Join(o.root, "template.yaml"), lambdalocal.Given{
+		Parameters: map[string]string{"Vectors": "existing", "VectorUrlSecret": "local", "Auth": "off"},
+		Env:        map[string]string{"VECTOR_URL": o.vectorURL, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}})
+	if err != nil {
+		return nil, err
+	}
+	template.Functions = slices.DeleteFunc(template.Functions, func(f lambdalocal.Function) bool { return f.Name != vectorsFunction })
+	built := filepath.Join(o.root, ".aws-sam/build", vectorsFunction, "bootstrap")
+	stack, err := lambdalocal.Up(template, lambdalocal.Options{Bootstraps: func(string) string { return built }, Logger: slog.New(slog.NewTextHandler(o.log, nil)),
+		Log: func(_, _ string, line []byte) { fmt.Fprintf(o.log, "%s\n", line) }})
+	if err != nil {
+		return nil, err
+	}
+	s.close = append(s.close, func() error { stack.Close(); return nil })
+	return stack, nil
+}
+
 // patch writes a template whose functions have more in their environment: sam's own overrides reach only variables that a
 // template declares.
 func patch(from, to string, env map[string]string) error {
@@ -238,19 +290,26 @@ func patch(from, to string, env map[string]string) error {
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		return err
 	}
-	variables := doc.Content[0]
-	for _, key := range []string{"Globals", "Function", "Environment", "Variables"} {
-		if variables = child(variables, key); variables == nil {
-			return fmt.Errorf("%s has no Globals.Function.Environment.Variables", from)
+	set := func(variables *yaml.Node, declared bool) {
+		for name, value := range env {
+			v := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
+			if there := child(variables, name); there != nil {
+				*there = *v
+			} else if !declared {
+				variables.Content = append(variables.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, v)
+			}
 		}
 	}
-	for name, value := range env {
-		v := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
-		if there := child(variables, name); there != nil {
-			*there = *v
-			continue
+	globals := within(doc.Content[0], "Globals", "Function", "Environment", "Variables")
+	if globals == nil {
+		return fmt.Errorf("%s has no Globals.Function.Environment.Variables", from)
+	}
+	set(globals, false)
+	resources := child(doc.Content[0], "Resources")
+	for i := 1; i < len(resources.Content); i += 2 { // what functions declare themselves
+		if variables := within(resources.Content[i], "Properties", "Environment", "Variables"); variables != nil {
+			set(variables, true)
 		}
-		variables.Content = append(variables.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, v)
 	}
 	if data, err = yaml.Marshal(&doc); err != nil {
 		return err
@@ -258,7 +317,19 @@ func patch(from, to string, env map[string]string) error {
 	return os.WriteFile(to, data, 0o644)
 }
 
+func within(n *yaml.Node, keys ...string) *yaml.Node {
+	for _, key := range keys {
+		if n = child(n, key); n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
 func child(n *yaml.Node, key string) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
 			return n.Content[i+1]

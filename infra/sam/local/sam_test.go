@@ -18,7 +18,7 @@ func TestSAMLocal(t *testing.T) {
 		t.Skip("SAM_LOCAL is not set: make test-sam starts a container engine and runs this test")
 	}
 	endpoint := services.DynamoDB(t)
-	s, err := start(t.Context(), options{root: "../../..", port: 3461, dynamoDB: endpoint, tables: "sam-" + strings.ToLower(mastra.NewSpanID()), log: t.Output()})
+	s, err := start(t.Context(), options{root: "../../..", port: 3461, dynamoDB: endpoint, vectorURL: services.Database(t), tables: "sam-" + strings.ToLower(mastra.NewSpanID()), log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,10 @@ func TestSAMLocal(t *testing.T) {
 		}
 		return w.StatusCode, string(data)
 	}
-	apitest.Document(t, call, func(c apitest.Case) bool { return strings.HasPrefix(c.Path, "/vectors") })
+	apitest.Document(t, call, nil)
+	if status, body := call(t, "POST", "/api/agents/docsAgent/generate", `{"messages":"How long do refunds take?"}`); status != 200 || !strings.Contains(body, "five working days") {
+		t.Errorf("an agent that asks the vectors function: %d %.500s", status, body)
+	}
 	if status, body := call(t, "GET", "/api/logs?level=info", ""); status != 200 || !strings.Contains(body, `"msg":"request"`) {
 		t.Errorf("what functions log is in the log: %d %.500s", status, body)
 	}

@@ -141,6 +141,9 @@ func TestTransformedAPI(t *testing.T) {
 			t.Errorf("%s cannot be read by a browser: %s", kind, text(response))
 		}
 	}
+	if resources["Api"].DependsOn != "ApiAccount" {
+		t.Errorf("the API may come before the account's role for its access logs: %v", resources["Api"].DependsOn)
+	}
 	stages := ofType(resources, "AWS::ApiGateway::Stage")
 	for name, s := range stages {
 		if at(s.Properties, "TracingEnabled") != true || at(s.Properties, "AccessLogSetting", "DestinationArn") == nil || at(s.Properties, "MethodSettings", 0, "ThrottlingRateLimit") == nil {

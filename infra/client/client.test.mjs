@@ -67,6 +67,49 @@ test("remembers a thread", async () => {
   assert.deepEqual(messages.map((m) => m.role), ["user", "assistant", "user", "assistant"]);
 });
 
+test("manages threads", async () => {
+  const agentId = "docsAgent";
+  const made = await client.createMemoryThread({ agentId, resourceId: "bea", threadId: "thread-2", title: "Parcels", metadata: { order: 7 } });
+  assert.equal(made.id, "thread-2");
+  const thread = client.getMemoryThread({ threadId: "thread-2", agentId });
+  const at = (n) => new Date(Date.UTC(2026, 0, 1, 0, 0, n));
+  const said = ["Where is my parcel?", "On its way", "Thank you"].map((text, n) => ({
+    id: `m-${n}`, role: n === 1 ? "assistant" : "user", threadId: "thread-2", resourceId: "bea", createdAt: at(n), type: "v2",
+    content: { format: 2, parts: [{ type: "text", text }], content: text },
+  }));
+  assert.equal((await client.saveMessageToMemory({ agentId, messages: said })).messages.length, 3);
+  assert.deepEqual((await thread.listMessages()).messages.map((m) => m.id), ["m-0", "m-1", "m-2"]);
+  assert.equal((await client.listMemoryThreads({ resourceId: "bea", agentId })).threads.length, 1);
+  assert.equal((await client.listMemoryThreads({ metadata: { order: 7 }, agentId })).total, 1);
+  assert.equal((await thread.update({ title: "Lost parcels", metadata: { order: 7 }, resourceId: "bea" })).title, "Lost parcels");
+  assert.equal((await thread.get()).title, "Lost parcels");
+
+  const found = await client.searchMemory({ agentId, resourceId: "bea", searchQuery: "parcel" });
+  assert.equal(found.results[0].id, "m-0");
+  assert.equal(found.results[0].context.after[0].id, "m-1");
+
+  const copy = await thread.clone({ newThreadId: "thread-3", options: { messageLimit: 2 } });
+  assert.equal(copy.clonedMessages.length, 2);
+  assert.equal((await client.getMemoryThread({ threadId: "thread-3", agentId }).transfer({ resourceId: "cem" })).resourceId, "cem");
+
+  assert.ok((await thread.deleteMessages(["m-2"])).success);
+  await thread.delete();
+  await assert.rejects(thread.get(), (e) => e.status === 404);
+  assert.ok((await client.getMemoryStatus(agentId)).result);
+  assert.equal((await client.getMemoryConfig({ agentId })).config.lastMessages, 10);
+  await assert.rejects(client.getObservationalMemory({ agentId, resourceId: "bea" }), (e) => e.status === 400);
+});
+
+test("keeps working memory", async () => {
+  const of = { agentId: "docsAgent", threadId: "thread-4", resourceId: "bea" };
+  await client.getAgent("docsAgent").generate("How long do refunds take?", { memory: { thread: "thread-4", resource: "bea" } });
+  const empty = await client.getWorkingMemory(of);
+  assert.equal(empty.workingMemory, null);
+  assert.match(empty.workingMemoryTemplate.content, /^# Customer/);
+  assert.ok((await client.updateWorkingMemory({ ...of, workingMemory: "# Customer\n- Name: Bea" })).success);
+  assert.equal((await client.getWorkingMemory(of)).workingMemory, "# Customer\n- Name: Bea");
+});
+
 test("runs a workflow", async () => {
   const workflow = client.getWorkflow("myWorkflow");
   const run = await workflow.createRun();

@@ -13,7 +13,8 @@ var docsAgent = &mastra.Agent{
 	Description:  "Answers questions about the shop from its documents.",
 	Instructions: "Answer from the passages that searchDocs finds, and from nothing else. Say so if they do not hold the answer.",
 	Tools:        []mastra.Callable{searchDocs},
-	Memory:       &mastra.Memory{LastMessages: 10},
+	// It keeps notes of each customer, in this form.
+	Memory: &mastra.Memory{LastMessages: 10, WorkingMemory: &mastra.WorkingMemory{Template: "# Customer\n- Name:\n- Orders:\n- Complaints:\n"}},
 }
 
 var searchDocs = shopDocs.Tool("searchDocs", "Finds the passages of the shop's documents that are nearest to a question.")

@@ -75,15 +75,15 @@ func TestDependenciesPointInward(t *testing.T) {
 var linked = map[string][]string{
 	"modernc.org/sqlite":                                  nil,
 	module + "shared/vectorstore/embedded":                nil,
-	module + "shared/model":                               {"agents", "workflows", "tools", "vectors"},
+	module + "shared/model":                               {"agents", "workflows", "tools", "memory", "vectors"},
 	module + "shared/agentloop":                           {"agents", "workflows", "tools"},
 	module + "shared/engine":                              {"agents", "workflows", "tools"},
-	"github.com/sashabaranov/go-openai":                   {"agents", "workflows", "tools", "vectors"},
-	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": {"agents", "workflows", "tools", "vectors"},
+	"github.com/sashabaranov/go-openai":                   {"agents", "workflows", "tools", "memory", "vectors"},
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": {"agents", "workflows", "tools", "memory", "vectors"},
 	"github.com/jackc/pgx/v5":                             {"vectors", "migrate"},
 	"github.com/aws/aws-sdk-go-v2/service/sqs":            {"agents", "workflows", "tools", "worker"},
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs": {"logs"},
-	"github.com/aws/aws-sdk-go-v2/service/lambda":         {"agents", "workflows", "tools", "worker"},
+	"github.com/aws/aws-sdk-go-v2/service/lambda":         {"agents", "workflows", "tools", "memory", "worker"},
 	"go.opentelemetry.io/otel/exporters/otlp":             nil,
 }
 

@@ -3,11 +3,12 @@ package main
 
 import (
 	"mastralambda/functions/wire"
+	"mastralambda/functions/wire/found"
 	"mastralambda/shared/app"
 	"mastralambda/shared/handlers/memory"
 	"mastralambda/shared/server"
 )
 
 func main() {
-	wire.Main(wire.Function{App: app.New, Routes: [][]server.Route{memory.Routes()}})
+	wire.Main(wire.Function{App: app.New, Runner: found.Backends, Routes: [][]server.Route{memory.Routes()}})
 }

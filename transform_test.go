@@ -307,7 +307,7 @@ func TestTransformedFunctions(t *testing.T) {
 // Rights name what they are for: a star only where AWS knows no resources.
 func TestTransformedPoliciesAreNarrow(t *testing.T) {
 	without := []string{"xray:PutTraceSegments", "xray:PutTelemetryRecords", "ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces",
-		"ec2:DescribeSubnets", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"}
+		"ec2:DescribeSubnets", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses", "polly:DescribeVoices", "polly:SynthesizeSpeech", "transcribe:StartStreamTranscription"}
 	check := func(name string, document any) {
 		statements, _ := at(document, "Statement").([]any)
 		for _, s := range statements {

@@ -204,16 +204,16 @@ func (k *keeper) add(x *run) {
 	}
 }
 
-// has says whether the run of that id of ctx's tenant goes on here.
-func (k *keeper) has(ctx context.Context, id string) bool {
+// find is the run of that id of ctx's tenant that goes on here, nil where there is none.
+func (k *keeper) find(ctx context.Context, id string) *run {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for x := range k.live {
 		if x.RunID == id && mastra.Tenant(x.ctx) == mastra.Tenant(ctx) {
-			return true
+			return x
 		}
 	}
-	return false
+	return nil
 }
 
 func (k *keeper) drop(x *run) {

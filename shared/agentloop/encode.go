@@ -176,9 +176,9 @@ func (x *run) appendStored(b []byte) []byte {
 	b = append(b, `{"format":2,"parts":[`...)
 	var texts []string
 	calls := 0
-	for n := range x.Steps {
+	for n := x.base; n < len(x.Steps); n++ {
 		s := &x.Steps[n]
-		if n > 0 {
+		if n > x.base {
 			b = append(appendInt(comma(b), `{"type":"step-start","createdAt":`, s.StartedAt), '}')
 		}
 		for i := range s.Pieces {
@@ -206,7 +206,7 @@ func (x *run) appendStored(b []byte) []byte {
 	b = appendOptional(b, `,"content":`, strings.Join(texts, "\n"))
 	if calls > 0 {
 		b = append(b, `,"toolInvocations":[`...)
-		for n := range x.Steps {
+		for n := x.base; n < len(x.Steps); n++ {
 			for _, c := range x.Steps[n].calls() {
 				if c.answeredYet() {
 					b = c.appendInvocation(comma(b))
@@ -259,9 +259,9 @@ func (x *run) appendUI(b []byte, last int) []byte {
 	b = x.appendObject(x.appendModel(append(b, `,"role":"assistant","metadata":`...)))
 	b = appendTime(b, `,"createdAt":`, x.answer.CreatedAt)
 	b = append(x.appendOwner(b), `},"parts":[`...)
-	for n := range x.Steps[:last+1] {
+	for n := x.base; n <= last; n++ {
 		s := &x.Steps[n]
-		if n > 0 {
+		if n > x.base {
 			b = append(appendInt(comma(b), `{"type":"step-start","createdAt":`, s.StartedAt), '}')
 		}
 		for i := range s.Pieces {

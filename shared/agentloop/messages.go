@@ -120,7 +120,11 @@ func recalled(prompt []mastra.PromptMessage, messages []mastra.Message) []mastra
 		if schema.Unmarshal(messages[i].Content, &c) != nil {
 			continue
 		}
-		prompt = appendParts(prompt, messages[i].Role, c.Parts)
+		role := messages[i].Role
+		if role == "signal" {
+			role, c.Parts = "user", tagged(c)
+		}
+		prompt = appendParts(prompt, role, c.Parts)
 	}
 	return prompt
 }

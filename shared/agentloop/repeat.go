@@ -48,7 +48,7 @@ func (x *run) admit(ctx context.Context) (other *entry, err error) {
 		}
 		b := &mastra.Batch{}
 		x.opening(b)
-		if len(b.Threads)+len(b.Messages) == 0 {
+		if len(b.Threads)+len(b.Messages)+len(b.Runs) == 0 {
 			return nil, nil
 		}
 		return nil, x.commit(x.ctx, b)

@@ -219,7 +219,7 @@ func (r *Runner) restore(ctx context.Context, m *mastra.Mastra, a *mastra.Agent,
 
 // TakeOver goes on, in the background, with a run whose process died: behind its last whole step, under a new epoch.
 func (r *Runner) TakeOver(ctx context.Context, m *mastra.Mastra, stored *mastra.Run) error {
-	if r.kept.has(ctx, stored.ID) { // its heartbeat is late
+	if r.kept.find(ctx, stored.ID) != nil { // its heartbeat is late
 		return nil
 	}
 	stored, err := m.Storage.Lease(ctx, stored.ID, r.kept.owner, mastra.TimeOf(m.Now().Add(lease)))
@@ -291,16 +291,18 @@ func (x *run) stream(ctx context.Context) (iter.Seq2[mastra.Chunk, error], error
 	lasts := !x.closed && !x.nested && x.m.Storage != nil
 	if lasts {
 		x.r.kept.add(x)
+		x.r.convs.enter(x)
 	}
 	log := x.log
 	x.task.Go(x.perform, func(error) {
-		if lasts {
-			x.r.kept.drop(x)
-		}
 		if x.elsewhere {
 			log.Abandon()
 		} else {
 			log.Close()
+		}
+		if lasts {
+			x.r.kept.drop(x)
+			x.r.convs.leave(x)
 		}
 	})
 	return func(yield func(mastra.Chunk, error) bool) {

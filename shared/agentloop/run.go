@@ -36,13 +36,16 @@ type run struct {
 	prompt     []mastra.PromptMessage
 	asked      int // how much of the prompt came before the first step
 
-	log        *runlog.Log // nil where nobody reads chunks
-	streamed   int64       // how many chunks there were before
-	shown      string      // the message's id in chunks
-	resumed    bool        // somebody answered what it waited for
-	taken      bool        // another process began it
-	elsewhere  bool        // it goes on in another process
-	nested     bool        // a tool or a step of another run runs it
+	log        *runlog.Log     // nil where nobody reads chunks
+	base       int             // where the steps of the message under way begin
+	inThread   bool            // the thread's subscribers know it
+	readTo     mastra.Position // of its inbox
+	streamed   int64           // how many chunks there were before
+	shown      string          // the message's id in chunks
+	resumed    bool            // somebody answered what it waited for
+	taken      bool            // another process began it
+	elsewhere  bool            // it goes on in another process
+	nested     bool            // a tool or a step of another run runs it
 	rec        record
 	lastFinish *mastra.Finish
 	lastStep   int
@@ -202,7 +205,10 @@ func (x *run) takeIn() (err error) {
 	if x.context, err = take(x.call.Context, at); err != nil {
 		return err
 	}
-	if x.in, err = take(x.call.Messages, at); err != nil {
+	if sig := x.call.Signal; sig != nil {
+		x.in = intake{stored: []mastra.Message{x.signalled(sig, at)}}
+		x.in.prompt = recalled(nil, x.in.stored)
+	} else if x.in, err = take(x.call.Messages, at); err != nil {
 		return err
 	}
 	stamped := len(x.Inputs) == len(x.in.stored) && len(x.Inputs) > 0
@@ -231,6 +237,9 @@ func (x *run) takeIn() (err error) {
 
 // opening is what is committed before the model is called: the user's messages, in a thread that is made if need be.
 func (x *run) opening(b *mastra.Batch) {
+	if x.call.Signal != nil {
+		x.announce(b)
+	}
 	if !x.stores() {
 		return
 	}
@@ -279,8 +288,11 @@ func (x *run) ready() {
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
 	x.ctx = mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID})
 	for i := range x.Steps {
-		if x.Steps[i].complete() {
-			x.prompt = appendStep(x.prompt, &x.Steps[i])
+		if s := &x.Steps[i]; s.complete() {
+			x.prompt = recalled(appendStep(x.prompt, s), s.Came)
+			if s.Next != "" {
+				x.base, x.MessageID = i+1, s.Next
+			}
 		}
 	}
 }
@@ -306,6 +318,9 @@ func (x *run) perform(context.Context) (err error) {
 		x.emit(mastra.ChunkEpoch, mastra.Epoch{Epoch: x.epoch(), Steps: x.rec.kept})
 	case !x.resumed:
 		x.emitStart()
+		if x.call.Signal != nil {
+			x.emitSignal(x.call.Signal)
+		}
 		for i := range x.Steps {
 			x.emitAgain(i)
 		}
@@ -381,10 +396,16 @@ func (x *run) steps() error {
 			return err
 		}
 	}
-	for n := len(x.Steps); n < limit && (n == 0 || x.Steps[n-1].continued()); n++ {
+	for n := len(x.Steps); n < limit && (n == 0 || x.Steps[n-1].continued() || x.Steps[n-1].Next != ""); n++ {
 		x.Steps = append(x.Steps, step{StartedAt: x.ms()})
 		if err := x.step(n, n+1 < limit); err != nil {
 			return err
+		}
+		if came, err := x.came(n, n+1 < limit); err != nil {
+			return err
+		} else if came {
+			limit++
+			continue
 		}
 		if err := x.checkpoint(n, n+1 < limit); err != nil {
 			return err
@@ -482,13 +503,18 @@ func (x *run) commit(ctx context.Context, b *mastra.Batch) error {
 
 // makeAnswer makes the assistant's message of what the steps wrote. Its time is behind that of what it answers.
 func (x *run) makeAnswer() {
-	for i := range x.Steps {
+	x.answer = mastra.Message{}
+	for i := x.base; i < len(x.Steps); i++ {
 		if len(x.Steps[i].Pieces) == 0 {
 			continue
 		}
 		at := mastra.Time(x.Steps[i].Pieces[0].At)
 		if n := len(x.Inputs); n > 0 {
 			at = max(at, x.Inputs[n-1].At+1)
+		}
+		if x.base > 0 {
+			came := x.Steps[x.base-1].Came
+			at = max(at, came[len(came)-1].CreatedAt+1)
 		}
 		x.answer = mastra.Message{ID: x.MessageID, Role: "assistant", CreatedAt: at, ThreadID: x.threadID, ResourceID: x.resourceOfMessages()}
 		x.answer.Content = x.appendStored(make([]byte, 0, 512))

@@ -20,6 +20,7 @@ type Runner struct {
 	claims *claims
 	chunks *runlog.Recorder
 	kept   *keeper
+	convs  conversations
 }
 
 var _ mastra.AgentRunner = (*Runner)(nil)

@@ -42,6 +42,9 @@ type step struct {
 	Timestamp  mastra.Time         `json:"d,omitempty"` // of the response
 	ModelID    string              `json:"m,omitempty"`
 	Cost       float64             `json:"$,omitzero"` // in US dollars, where the model's price is known
+	// Came are the messages that came to the run behind this step, Next is the id of the message that the steps behind write.
+	Came []mastra.Message `json:"z,omitempty"`
+	Next string           `json:"y,omitempty"`
 }
 
 // piece is one thing that the model wrote: a text, its reasoning or a tool call.

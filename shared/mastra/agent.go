@@ -47,8 +47,35 @@ type AgentRunner interface {
 	ResumeStream(ctx context.Context, m *Mastra, a *Agent, c AgentResume) (iter.Seq2[Chunk, error], error)
 	// Observe yields a run's chunks behind after until its stream stops, wherever the run goes on.
 	Observe(ctx context.Context, m *Mastra, runID string, after Position) (iter.Seq2[Chunk, error], error)
+	// Send hands a message to the run that a thread has under way, or begins one; it returns once that is durable. The
+	// thread's subscribers see what follows.
+	Send(ctx context.Context, m *Mastra, a *Agent, s AgentMessage) (runID string, err error)
+	// Subscribe yields the chunks of the runs that a thread has, from now on until ctx ends.
+	Subscribe(ctx context.Context, m *Mastra, threadID string) (iter.Seq2[Chunk, error], error)
+	// Abort ends the run that a thread has under way, where expected is its id or "". It says whether there was one.
+	Abort(ctx context.Context, m *Mastra, threadID, expected string) (bool, error)
 	// TakeOver goes on, in the background, with a run whose process died; it does nothing where another one was first.
 	TakeOver(ctx context.Context, m *Mastra, run *Run) error
+}
+
+// ThreadSignal is a message that comes to a thread by itself: a user's, or something that the agent is to know.
+type ThreadSignal struct {
+	ID         string
+	Type       string // "user", "reactive", "notification", "state"
+	TagName    string // "user", or the tag that the model sees it in
+	Contents   InputContent
+	Metadata   JSON
+	AcceptedAt Time
+}
+
+// AgentMessage is a ThreadSignal on its way to a thread.
+type AgentMessage struct {
+	Signal   ThreadSignal
+	RunID    string    // to the run of this id alone
+	Queue    bool      // not to the run under way, but to one of its own behind it
+	IfActive string    // "deliver" (or ""), "persist", "discard": where a run is under way
+	IfIdle   string    // "wake" (or ""), "persist", "discard": where none is
+	Call     AgentCall // of the run that it begins: thread, resource, settings
 }
 
 // ClientTool is a tool that the caller runs itself, beside the agent's own.
@@ -108,7 +135,8 @@ type AgentCall struct {
 	ActiveTools    []string // nil: all
 	Approve        bool     // ask before any tool is run
 	ClientTools    []ClientTool
-	Structured     *Structured // the answer is to be JSON
+	Structured     *Structured   // the answer is to be JSON
+	Signal         *ThreadSignal // what the run begins with instead of Messages
 	Settings       ModelSettings
 	ModelOptions   map[string]JSON // see ModelRequest.Options
 	Tracing        TracingOptions

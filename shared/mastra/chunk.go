@@ -11,15 +11,16 @@ import (
 
 // Chunk is one event of a run's stream. Its Payload is a value that encodes to the wire's payload.
 type Chunk struct {
-	Type    string   `json:"type"`
-	RunID   string   `json:"runId,omitempty"`
-	From    string   `json:"from,omitempty"` // "AGENT", "WORKFLOW" or "USER"
-	Text    string   `json:"text,omitempty"` // of a text-delta, beside payload.text: simple clients read it here
-	Payload any      `json:"payload,omitempty"`
-	Object  JSON     `json:"object,omitzero"` // of an object and an object-result
-	Data    JSON     `json:"data,omitzero"`   // of a chunk of a step's own type
-	At      Position `json:"-"`               // its place in the run's stream; zero where the stream has no places
-	encoded JSON
+	Type      string   `json:"type"`
+	RunID     string   `json:"runId,omitempty"`
+	From      string   `json:"from,omitempty"` // "AGENT", "WORKFLOW" or "USER"
+	Text      string   `json:"text,omitempty"` // of a text-delta, beside payload.text: simple clients read it here
+	Payload   any      `json:"payload,omitempty"`
+	Object    JSON     `json:"object,omitzero"`    // of an object and an object-result
+	Data      JSON     `json:"data,omitzero"`      // of a chunk of a step's own type
+	Transient bool     `json:"transient,omitzero"` // it belongs to no message
+	At        Position `json:"-"`                  // its place in the run's stream; zero where the stream has no places
+	encoded   JSON
 }
 
 // Position is a place in a run's stream. Whoever takes a run over writes under a higher epoch; within one the chunks are
@@ -119,6 +120,9 @@ func (c Chunk) Append(b []byte) ([]byte, error) {
 	}
 	if c.Object != nil {
 		b = appendJSON(b, `,"object":`, c.Object)
+	}
+	if c.Transient {
+		b = append(b, `,"transient":true`...)
 	}
 	return append(b, '}'), nil
 }

@@ -27,6 +27,7 @@ const (
 	ChunkDenied         = "tool-output-denied"  // a person declined the call
 	ChunkObject         = "object"              // the answer's JSON so far
 	ChunkObjectResult   = "object-result"       // all of it, validated
+	ChunkUserMessage    = "data-user-message"   // a message came to the run, in Data
 	ChunkStepFinish     = "step-finish"
 	ChunkFinish         = "finish"
 	ChunkError          = "error"
@@ -195,13 +196,17 @@ func (f *Finish) append(b []byte) []byte {
 		b = append(b, '}')
 	}
 	b = f.Output.Usage.append(append(b, `],"usage":`...))
-	b = appendJSON(b, `,"steps":`, f.Output.Steps)
+	if f.Output.Steps != nil {
+		b = appendJSON(b, `,"steps":`, f.Output.Steps)
+	}
 	if f.Output.Object != nil {
 		b = appendJSON(b, `,"object":`, f.Output.Object)
 	}
-	b = appendJSON(b, `},"messages":{"all":`, f.Messages.All)
-	b = appendJSON(b, `,"user":`, f.Messages.User)
-	b = appendJSON(b, `,"nonUser":`, f.Messages.NonUser)
+	if f.Messages.All != nil {
+		b = appendJSON(b, `},"messages":{"all":`, f.Messages.All)
+		b = appendJSON(b, `,"user":`, f.Messages.User)
+		b = appendJSON(b, `,"nonUser":`, f.Messages.NonUser)
+	}
 	b = strconv.AppendInt(append(b, `},"processorRetryCount":`...), int64(f.ProcessorRetryCount), 10)
 	if r := f.Response; r != nil {
 		b = r.ModelAnswer.append(append(b, `,"response":{`...))

@@ -83,11 +83,12 @@ func decodeBlock(b *mastra.ChunkBlock) ([]mastra.Chunk, error) {
 				Text    string      `json:"text"`
 				Payload mastra.JSON `json:"payload,omitzero"`
 				Object  mastra.JSON `json:"object,omitzero"`
+				Data    mastra.JSON `json:"data,omitzero"`
 			}
 			if err := schema.Unmarshal(record, &read); err != nil {
 				return nil, fmt.Errorf("a stored block of run %s: %w", b.RunID, err)
 			}
-			c = mastra.Chunk{Type: read.Type, RunID: read.RunID, From: read.From, Text: read.Text, Object: read.Object}
+			c = mastra.Chunk{Type: read.Type, RunID: read.RunID, From: read.From, Text: read.Text, Object: read.Object, Data: read.Data}
 			if read.Payload != nil {
 				c.Payload = read.Payload
 			}

@@ -74,6 +74,9 @@ type Task struct {
 
 type taskKey struct{}
 
+// Apart is ctx without the run that it belongs to: what is begun with it is a run of its own.
+func Apart(ctx context.Context) context.Context { return context.WithValue(ctx, taskKey{}, nil) }
+
 // Begin registers a run. Its context has the values of ctx and keeps its deadline, but does not end with ctx. A run that is
 // begun within another one, as a tool of it for example, ends with that one. A Supervisor that drains begins none but
 // those within others: CodeUnavailable.

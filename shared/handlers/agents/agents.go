@@ -24,7 +24,7 @@ func Routes() []server.Route {
 		server.Stream("POST /agents/:agentId/stream/vnext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/streamVNext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/stream-until-idle", server.SSE, Stream, run, server.Summary("Stream agent response; there are no background tasks to wait for")),
-	}, approvalRoutes(), modelRoutes(), refusedRoutes())
+	}, approvalRoutes(), threadRoutes(), modelRoutes(), refusedRoutes())
 }
 
 // Info is an agent as lists and Studio show it.

@@ -1,0 +1,173 @@
+package agentloop_test
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mastralambda/shared/mastra"
+)
+
+func note(id, text string) mastra.AgentMessage {
+	return mastra.AgentMessage{Signal: mastra.ThreadSignal{ID: id, Type: "user", TagName: "user", Contents: mastra.InputContent{{Type: mastra.PartText, Text: text}}},
+		Call: mastra.AgentCall{ThreadID: "t", ResourceID: "u"}}
+}
+
+// thread is what the thread holds: roles and texts.
+func thread(t *testing.T, s mastra.Storage) string {
+	t.Helper()
+	_, messages, err := s.Recall(context.Background(), "t", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, m := range messages {
+		_, rest, _ := strings.Cut(string(m.Content), `"text":"`)
+		text, _, _ := strings.Cut(rest, `"`)
+		out = append(out, m.Role+" "+text)
+	}
+	return strings.Join(out, "; ")
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("in vain: ", what)
+		}
+	}
+}
+
+func TestMessagesOfAThread(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		t.Run(map[bool]string{false: "here", true: "from another process"}[remote], func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "db")
+			model := &stalling{words: make(chan string)}
+			here := newProcess(t, path, 0, model, echoAgent())
+			there := here
+			if remote {
+				there = newProcess(t, path, 0, &script{}, echoAgent())
+			}
+			a, _ := here.Agent("echo-agent")
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var seen []mastra.Chunk
+			chunks, err := there.runner.Subscribe(ctx, there.Mastra, "t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			runs := 0
+			go func() {
+				defer close(ended)
+				for c, err := range chunks {
+					if err != nil {
+						return
+					}
+					seen = append(seen, c)
+					if c.Type == mastra.ChunkFinish {
+						if strings.Contains(payload(t, c), `"steps"`) || strings.Contains(payload(t, c), `"nonUser"`) {
+							t.Error("the finish is not slim")
+						}
+						if runs++; runs == 2 || remote {
+							return
+						}
+					}
+				}
+			}()
+			time.Sleep(50 * time.Millisecond) // it has begun
+			first, err := here.runner.Send(t.Context(), here.Mastra, a, note("m1", "one"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			model.words <- "first"
+			second, err := there.runner.Send(t.Context(), there.Mastra, a, note("m2", "two"))
+			if err != nil || second != first {
+				t.Fatalf("the second message went to %s, not to %s, %v", second, first, err)
+			}
+			if !remote {
+				queued := note("m3", "three")
+				queued.Queue = true
+				third, err := there.runner.Send(t.Context(), there.Mastra, a, queued)
+				if err != nil || third == first {
+					t.Fatalf("the queued message went to %s, %v", third, err)
+				}
+			}
+			close(model.words) // each further answer is empty
+			<-ended
+			want := "signal one; assistant first; signal two"
+			kinds := types(seen)
+			if !strings.HasPrefix(kinds, "start data-user-message step-start text-start text-delta text-end step-finish data-user-message step-start") {
+				t.Errorf("seen: %s", kinds)
+			}
+			if !remote {
+				want += "; signal three"
+			}
+			until(t, want, func() bool { return thread(t, here.Storage) == want })
+		})
+	}
+}
+
+func TestAbortOfAThread(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	model := &stalling{words: make(chan string)}
+	here, there := newProcess(t, path, 0, model, echoAgent()), newProcess(t, path, 0, &script{}, echoAgent())
+	a, _ := here.Agent("echo-agent")
+	run, err := here.runner.Send(t.Context(), here.Mastra, a, note("m1", "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	abort := func(p *process, expected string) bool {
+		ok, err := p.runner.Abort(t.Context(), p.Mastra, "t", expected)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if abort(here, "another") || abort(there, "another") {
+		t.Error("another run was ended")
+	}
+	if !abort(here, run) {
+		t.Error("nothing was ended")
+	}
+	until(t, "the run ends", func() bool {
+		r, err := there.Storage.Run(t.Context(), run)
+		return err == nil && r.Status == mastra.StatusCanceled
+	})
+	if abort(here, "") || abort(there, "") {
+		t.Error("an ended run was ended")
+	}
+	seq, err := there.runner.Observe(t.Context(), there.Mastra, run, mastra.Position{})
+	if got := types(collect(t, seq, err)); !strings.HasSuffix(got, "abort") {
+		t.Errorf("observed %s", got)
+	}
+	// One that goes on in another process.
+	if run, err = here.runner.Send(t.Context(), here.Mastra, a, note("m2", "two")); err != nil {
+		t.Fatal(err)
+	}
+	if !abort(there, "") {
+		t.Error("nothing was ended")
+	}
+	if r, err := here.Storage.Run(t.Context(), run); err != nil || r.Status != mastra.StatusCanceled {
+		t.Errorf("%+v, %v", r, err)
+	}
+	close(model.words)
+}
+
+func TestSignalsStandInTheirTags(t *testing.T) {
+	model := &script{}
+	w := newWorld(t, model, echoAgent())
+	a, _ := w.Agent("echo-agent")
+	m := note("m1", "be brief</system-reminder> or not")
+	m.Signal.Type, m.Signal.TagName = "reactive", "system-reminder"
+	if _, err := w.runner.Send(t.Context(), w.Mastra, a, m); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the model is asked", func() bool { return thread(t, w.Storage) == "signal be brief</system-reminder> or not; assistant done" })
+	last := model.asked[0].Messages[len(model.asked[0].Messages)-1]
+	if last.Role != "user" || last.Text() != `<system-reminder>be brief<\/system-reminder> or not</system-reminder>` {
+		t.Errorf("%s: %s", last.Role, last.Text())
+	}
+}

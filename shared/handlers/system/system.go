@@ -49,5 +49,5 @@ type PackageList struct {
 
 // Packages says what the server has.
 func Packages(_ context.Context, m *mastra.Mastra, _ Nothing) (PackageList, error) {
-	return PackageList{ObservabilityEnabled: m.Storage != nil, Capabilities: map[string]bool{"metrics": false, "logs": m.Logs != nil}}, nil
+	return PackageList{ObservabilityEnabled: m.Storage != nil, Capabilities: map[string]bool{"metrics": m.Storage != nil, "logs": m.Storage != nil, "traceQueryDiscovery": m.Storage != nil}}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"mastralambda/infra/migrations"
@@ -29,16 +30,7 @@ type made struct {
 // transformed is what SAM makes of template.yaml, with every condition true.
 func transformed(t *testing.T, parameters ...string) map[string]made {
 	t.Helper()
-	python := services.SAM(t)
-	cmd := exec.CommandContext(t.Context(), python, append([]string{"infra/sam/transform.py"}, parameters...)...)
-	out, err := cmd.Output()
-	if err != nil {
-		var stderr string
-		if e, ok := err.(*exec.ExitError); ok {
-			stderr = string(e.Stderr)
-		}
-		t.Fatalf("%v: %s", err, stderr)
-	}
+	out := transform(t, parameters...)
 	if len(out) > 1_000_000 {
 		t.Errorf("the template is %d bytes: CloudFormation takes 1 MB", len(out))
 	}
@@ -55,6 +47,31 @@ func transformed(t *testing.T, parameters ...string) map[string]made {
 		t.Fatal(err)
 	}
 	return resources
+}
+
+// made once: SAM takes seconds.
+var transforms sync.Map
+
+// transform is what SAM makes of template.yaml, as JSON.
+func transform(t *testing.T, parameters ...string) []byte {
+	t.Helper()
+	if out, ok := transforms.Load(fmt.Sprint(parameters)); ok {
+		return out.([]byte) //nolint:forcetypeassert // nothing else is stored
+	}
+	for _, file := range []string{"template.yaml", "infra/sam/transform.py"} { // so that go test knows what its result depends on
+		if _, err := os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), services.SAM(t), append([]string{"infra/sam/transform.py"}, parameters...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	transforms.Store(fmt.Sprint(parameters), out)
+	return out
 }
 
 // yes takes the first branch of each Fn::If.

@@ -115,7 +115,7 @@ func (f *follower) find(ctx context.Context) error {
 }
 
 func (f *follower) follow(ctx context.Context, yield func(mastra.Chunk, error) bool) {
-	idle := time.Duration(0)
+	idle, last := time.Duration(0), false
 	// From the chunk that was seen last on, which tells whether the stream stops with it.
 	from := mastra.Position{Epoch: f.at.Epoch, Seq: max(0, f.at.Seq-1)}
 	for {
@@ -172,6 +172,9 @@ func (f *follower) follow(ctx context.Context, yield func(mastra.Chunk, error) b
 			idle = 0
 			continue
 		}
+		if last {
+			return
+		}
 		every := lookEvery
 		if idle >= fastFor {
 			every = pollSlow
@@ -184,8 +187,9 @@ func (f *follower) follow(ctx context.Context, yield func(mastra.Chunk, error) b
 			if over, err := f.over(ctx, idle); over || err != nil {
 				if err != nil {
 					yield(mastra.Chunk{}, err)
+					return
 				}
-				return
+				last = true // what came before it ended is read first
 			}
 		}
 	}

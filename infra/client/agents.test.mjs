@@ -1,0 +1,133 @@
+// The official client's Agent and Tool classes: approvals, suspended runs, observing, chat, client tools, structured output.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { MastraClient } from "@mastra/client-js";
+
+const data = mkdtempSync(join(tmpdir(), "client-agents-"));
+let server, client, agent;
+
+before(async () => {
+  server = spawn(process.env.SERVER, { env: { ...process.env, PORT: "0", DATA_DIR: data, MODEL: "offline/demo" } });
+  const url = await new Promise((resolve, reject) => {
+    let out = "";
+    server.stdout.on("data", (d) => {
+      out += d;
+      const m = out.match(/Listening on (http:\S+:\d+)\/api/);
+      if (m) resolve(m[1]);
+    });
+    server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${out}`)));
+  });
+  client = new MastraClient({ baseUrl: url, retries: 0 });
+  agent = client.getAgent("myAgent");
+});
+
+after(() => {
+  server.kill("SIGTERM");
+  rmSync(data, { recursive: true, force: true });
+});
+
+async function chunks(response) {
+  const all = [];
+  await response.processDataStream({ onChunk: async (c) => void all.push(c) });
+  return all;
+}
+const types = (all) => all.map((c) => c.type);
+
+test("asks for approval, lists who waits, and goes on", async () => {
+  const first = await chunks(await agent.stream("What is 2+2?", { requireToolApproval: true, runId: "approve-1" }));
+  assert.equal(first.at(-1).type, "tool-call-approval");
+  const { toolCallId, toolName, args } = first.at(-1).payload;
+  assert.equal(toolName, "calculator");
+  const waiting = await agent.listSuspendedRuns();
+  assert.deepEqual(waiting.runs.map((r) => [r.runId, r.toolCalls[0].toolCallId, r.toolCalls[0].args]), [["approve-1", toolCallId, args]]);
+  const rest = await chunks(await agent.approveToolCall({ runId: "approve-1", toolCallId }));
+  assert.equal(rest[0].type, "tool-result");
+  assert.equal(rest.at(-1).type, "finish");
+  await assert.rejects(agent.approveToolCallGenerate({ runId: "approve-1", toolCallId }), (e) => e.status === 409);
+  const observed = await chunks(await agent.observe({ runId: "approve-1" }));
+  assert.deepEqual(types(observed), [...types(first), ...types(rest)]);
+  assert.deepEqual(types(await chunks(await agent.observe({ runId: "approve-1", offset: 3 }))), types(observed).slice(3));
+});
+
+test("declines, with a reason", async () => {
+  const first = await agent.generate("What is 2+2?", { requireToolApproval: true, runId: "decline-1" });
+  assert.equal(first.finishReason, "suspended");
+  const answer = await agent.declineToolCallGenerate({ runId: "decline-1", toolCallId: first.suspendPayload.toolCallId, reason: "do it yourself" });
+  assert.equal(answer.finishReason, "stop");
+  assert.match(JSON.stringify(answer.steps[0].content), /do it yourself/);
+});
+
+test("runs a client's tool in the client", async () => {
+  let seen;
+  const response = await agent.stream("What is 2+2?", {
+    activeTools: ["adder"],
+    clientTools: {
+      adder: {
+        id: "adder", description: "Evaluates an arithmetic expression",
+        inputSchema: { type: "object", properties: { expression: { type: "string" } } },
+        execute: async (input) => ((seen = input), { result: 4 }),
+      },
+    },
+  });
+  const all = await chunks(response);
+  assert.ok(all.length > 0);
+  if (types(all).includes("tool-call")) assert.ok(seen, "the tool ran");
+});
+
+test("answers JSON", async () => {
+  const answer = await agent.generate("Give me a city", {
+    structuredOutput: { schema: { type: "object", properties: { city: { type: "string" } }, required: ["city"] }, errorStrategy: "fallback", fallbackValue: { city: "none" } },
+  });
+  assert.equal(typeof answer.object.city, "string");
+});
+
+test("chats: messages to a thread, and who follows it", async () => {
+  const at = { threadId: "chat-1", resourceId: "ann" };
+  const subscription = await agent.subscribeToThread(at);
+  const seen = [];
+  const finished = new Promise((resolve) => {
+    void subscription.processDataStream({
+      onChunk: async (c) => {
+        seen.push(c.type);
+        if (c.type === "finish") resolve();
+      },
+    }).catch(() => {});
+  });
+  const sent = await agent.sendMessage({ message: "Hello there", ...at });
+  assert.ok(sent.accepted && sent.runId && sent.signal.id);
+  await finished;
+  assert.equal(seen[0], "start");
+  assert.equal(seen[1], "data-user-message");
+  await agent.queueMessage({ message: "And one more", ...at });
+  await agent.sendSignal({ signal: { type: "system-reminder", contents: "be brief" }, ...at });
+  assert.equal((await agent.abortThread({ threadId: "none", resourceId: "ann" })).aborted, false);
+  let messages = [];
+  for (let i = 0; i < 50 && messages.length < 5; i++) {
+    await new Promise((r) => setTimeout(r, 100));
+    ({ messages } = await client.getMemoryThread({ threadId: "chat-1", agentId: "myAgent" }).listMessages());
+  }
+  assert.ok(messages.filter((m) => m.role === "signal").length >= 2, JSON.stringify(messages.map((m) => m.role)));
+  await assert.rejects(agent.sendMessage({ message: "x", runId: "none" }), (e) => e.status === 404);
+});
+
+test("changes models, and tells what it cannot do", async () => {
+  assert.ok((await client.listAgentsModelProviders()).providers.some((p) => p.id === "openai"));
+  assert.match((await agent.resetModel()).message, /reset/);
+  await assert.rejects(agent.reorderModelList({ reorderedModelIds: ["a"] }), (e) => e.status === 400);
+  await assert.rejects(agent.enhanceInstructions("a", "b"), (e) => e.status === 400);
+  await assert.rejects(agent.clone({ newId: "x" }), (e) => e.status === 400);
+  await assert.rejects(agent.recover({ runId: "none" }), (e) => e.status === 404);
+});
+
+test("describes and runs tools", async () => {
+  assert.ok((await client.listTools()).calculator);
+  const tool = client.getTool("calculator");
+  assert.equal((await tool.details()).id, "calculator");
+  assert.equal((await tool.execute({ data: { expression: "6*7" } })).result, 42);
+  assert.equal((await agent.getTool("calculator")).id, "calculator");
+  assert.equal((await agent.executeTool("calculator", { data: { expression: "6*7" } })).result, 42);
+});

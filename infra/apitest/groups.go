@@ -36,6 +36,8 @@ func Groups(t *testing.T, call Call, skip Skip) {
 		{"save in another's thread", "POST", "/memory/save-messages", `{"messages": [{"role": "user", "content": "x", "threadId": "t", "resourceId": "bob"}]}`, 403, `Access denied`},
 		{"messages", "GET", "/memory/threads/t/messages?perPage=1", "", 200, `"content":"b".*"total":2,"page":0,"perPage":1,"hasMore":true`},
 		{"messages from the first on", "GET", "/memory/threads/t/messages?perPage=1&orderBy[direction]=ASC", "", 200, `"id":"m1"`},
+		{"messages with another", "GET", `/memory/threads/t/messages?perPage=1&include=[{"id":"m1"}]`, "", 200, `"id":"m1".*"content":"b"`},
+		{"messages of a time", "GET", `/memory/threads/t/messages?filter={"dateRange":{"end":"2020-01-01T00:00:00Z"}}`, "", 200, `"messages":\[\],"total":0`},
 		{"messages of no page", "GET", "/memory/threads/t/messages?page=-1&perPage=x", "", 400, `"field":"page".*"field":"perPage","message":"Invalid input: expected number, received NaN"`},
 		{"search by words", "GET", "/memory/search?agentId=myAgent&resourceId=ann&searchQuery=B", "", 200, `"content":"b".*"before":\[\{"id":"m1".*"count":1,"query":"B","searchScope":"resource","searchType":"text"`},
 		{"search of a bad kind", "GET", "/memory/search?agentId=myAgent&limit=x", "", 400, `"field":"searchQuery".*"field":"resourceId".*"field":"limit"`},

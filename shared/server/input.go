@@ -203,6 +203,10 @@ func parameter(t reflect.Type, texts []string) any {
 		t = t.Elem()
 	}
 	if t.Kind() == reflect.Slice && t != reflect.TypeFor[mastra.JSON]() {
+		var whole []any // the official client sends a list as JSON
+		if len(texts) == 1 && strings.HasPrefix(texts[0], "[") && schema.Unmarshal([]byte(texts[0]), &whole) == nil {
+			return whole
+		}
 		list := make([]any, len(texts))
 		for i, text := range texts {
 			list[i] = parameter(t.Elem(), []string{text})

@@ -174,7 +174,7 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 	}
 	c := mastra.AgentCall{Messages: in.Messages, Context: in.Context, Instructions: strings.Join(in.Instructions, "\n"),
 		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, ToolChoice: mastra.ToolChoice(in.ToolChoice),
-		ActiveTools: in.ActiveTools, Approve: in.RequireToolApproval, Settings: in.ModelSettings, Tracing: in.TracingOptions,
+		ActiveTools: in.ActiveTools, Approve: in.RequireToolApproval, Settings: in.ModelSettings, ModelOptions: in.ProviderOptions, Tracing: in.TracingOptions,
 		ThreadID: in.ThreadID, ResourceID: in.ResourceID}
 	if mem := in.Memory; mem != nil {
 		c.ThreadID, c.ThreadTitle, c.ThreadMetadata = mem.Thread.ID, mem.Thread.Title, mem.Thread.Metadata

@@ -9,21 +9,22 @@ import (
 
 // GenerateInput is a call of an agent.
 type GenerateInput struct {
-	AgentID        string                `path:"agentId" json:"-"`
-	Messages       mastra.Messages       `json:"messages"`
-	Instructions   Lines                 `json:"instructions,omitempty"` // instead of the agent's own
-	System         Lines                 `json:"system,omitempty"`       // beside them
-	Context        mastra.Messages       `json:"context,omitempty"`      // shown to the model, not kept
-	Memory         *MemoryInput          `json:"memory,omitempty"`
-	ThreadID       string                `json:"threadId,omitempty" maxLength:"256"` // the older form of memory
-	ResourceID     string                `json:"resourceId,omitempty" maxLength:"256"`
-	RunID          string                `json:"runId,omitempty" maxLength:"256"`
-	MaxSteps       int                   `json:"maxSteps,omitzero" minimum:"1" maximum:"1000"`
-	ToolChoice     ToolChoice            `json:"toolChoice,omitzero"`
-	ActiveTools    []string              `json:"activeTools,omitempty"`
-	ModelSettings  mastra.ModelSettings  `json:"modelSettings,omitzero"`
-	RequestContext mastra.RequestContext `json:"requestContext,omitempty"`
-	TracingOptions mastra.TracingOptions `json:"tracingOptions,omitzero"`
+	AgentID         string                 `path:"agentId" json:"-"`
+	Messages        mastra.Messages        `json:"messages"`
+	Instructions    Lines                  `json:"instructions,omitempty"` // instead of the agent's own
+	System          Lines                  `json:"system,omitempty"`       // beside them
+	Context         mastra.Messages        `json:"context,omitempty"`      // shown to the model, not kept
+	Memory          *MemoryInput           `json:"memory,omitempty"`
+	ThreadID        string                 `json:"threadId,omitempty" maxLength:"256"` // the older form of memory
+	ResourceID      string                 `json:"resourceId,omitempty" maxLength:"256"`
+	RunID           string                 `json:"runId,omitempty" maxLength:"256"`
+	MaxSteps        int                    `json:"maxSteps,omitzero" minimum:"1" maximum:"1000"`
+	ToolChoice      ToolChoice             `json:"toolChoice,omitzero"`
+	ActiveTools     []string               `json:"activeTools,omitempty"`
+	ModelSettings   mastra.ModelSettings   `json:"modelSettings,omitzero"`
+	ProviderOptions map[string]mastra.JSON `json:"providerOptions,omitempty"` // what only one provider of models understands
+	RequestContext  mastra.RequestContext  `json:"requestContext,omitempty"`
+	TracingOptions  mastra.TracingOptions  `json:"tracingOptions,omitzero"`
 
 	RequireToolApproval bool `json:"requireToolApproval,omitzero"`   // ask before any tool is run
 	MaxIdleMs           int  `json:"maxIdleMs,omitzero" minimum:"1"` // of stream-until-idle

@@ -2,6 +2,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -79,12 +80,31 @@ type OrderBy struct {
 // MessagesInput asks for a page of a thread's messages: of the newest ones, unless OrderBy says from the oldest on.
 // Within a page the oldest comes first.
 type MessagesInput struct {
-	ThreadID   string   `path:"threadId" json:"-"`
-	AgentID    string   `query:"agentId" json:"-"`
-	ResourceID string   `query:"resourceId" json:"-"`
-	Page       int      `query:"page" json:"-" minimum:"0"`
-	PerPage    *int     `query:"perPage" json:"-" minimum:"0" maximum:"1000"`
-	OrderBy    *OrderBy `query:"orderBy" json:"-"`
+	ThreadID   string    `path:"threadId" json:"-"`
+	AgentID    string    `query:"agentId" json:"-"`
+	ResourceID string    `query:"resourceId" json:"-"`
+	Page       int       `query:"page" json:"-" minimum:"0"`
+	PerPage    *int      `query:"perPage" json:"-" minimum:"0" maximum:"1000"`
+	OrderBy    *OrderBy  `query:"orderBy" json:"-"`
+	Include    []Include `query:"include" json:"-" maxItems:"100"` // these, too, whatever page or thread they are on
+	Filter     *Filter   `query:"filter" json:"-"`
+}
+
+// Include names a message, and how many before and after it are wanted as well.
+type Include struct {
+	ID       string `json:"id"`
+	Previous int    `json:"withPreviousMessages,omitzero" minimum:"0" maximum:"100"`
+	Next     int    `json:"withNextMessages,omitzero" minimum:"0" maximum:"100"`
+}
+
+// Filter keeps messages of a time.
+type Filter struct {
+	DateRange struct {
+		Start mastra.Time `json:"start,omitzero"`
+		End   mastra.Time `json:"end,omitzero"`
+	} `json:"dateRange,omitzero"`
+	Roles    mastra.JSON `json:"roles,omitempty"` // not served: refused rather than overlooked
+	Metadata mastra.JSON `json:"metadata,omitempty"`
 }
 
 // MessagePage is a page of messages.
@@ -113,7 +133,15 @@ func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessageP
 		perPage = *in.PerPage
 	}
 	newest := in.OrderBy == nil || in.OrderBy.Direction == "DESC"
-	page, err := m.Storage.Messages(ctx, mastra.MessageQuery{ThreadID: in.ThreadID, Paging: mastra.Paging{Page: in.Page, PerPage: perPage}, Descending: newest})
+	q := mastra.MessageQuery{ThreadID: in.ThreadID, Paging: mastra.Paging{Page: in.Page, PerPage: perPage}, Descending: newest}
+	if f := in.Filter; f != nil {
+		if len(f.Roles) > 0 || len(f.Metadata) > 0 {
+			return MessagePage{}, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters",
+				Issues: []mastra.Issue{{Field: "filter", Message: "Messages are filtered by dateRange only"}}}
+		}
+		q.From, q.To = f.DateRange.Start, f.DateRange.End
+	}
+	page, err := m.Storage.Messages(ctx, q)
 	if err != nil {
 		return MessagePage{}, err
 	}
@@ -124,7 +152,51 @@ func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessageP
 	if newest {
 		slices.Reverse(out.Messages)
 	}
-	return out, nil
+	if len(in.Include) > 0 {
+		err = out.include(ctx, m, in)
+	}
+	return out, err
+}
+
+// include adds messages to a page, in the order of their times: those that the caller may see, as far as the answer has room.
+func (p *MessagePage) include(ctx context.Context, m *mastra.Mastra, in MessagesInput) error {
+	refs := make([]mastra.MessageRef, len(in.Include))
+	for i, r := range in.Include {
+		refs[i] = mastra.MessageRef{ID: r.ID, Before: r.Previous, After: r.Next}
+	}
+	found, err := m.Storage.MessagesAround(ctx, refs)
+	if err != nil {
+		return err
+	}
+	var more []mastra.Message
+	size, there, threads := 0, map[string]bool{}, map[string]bool{in.ThreadID: true}
+	for i := range p.Messages {
+		size += len(p.Messages[i].Content)
+		there[p.Messages[i].ID] = true
+	}
+	for _, f := range found {
+		id := f.Message.ThreadID
+		if _, known := threads[id]; !known {
+			_, err := owned(ctx, m, id, in.ResourceID)
+			if code := mastra.CodeOf(err); err != nil && code != mastra.CodeForbidden && code != mastra.CodeNotFound {
+				return err
+			}
+			threads[id] = err == nil
+		}
+		if !threads[id] {
+			continue
+		}
+		for _, msg := range slices.Concat(f.Before, []mastra.Message{f.Message}, f.After) {
+			if size += len(msg.Content); there[msg.ID] || size > answerBytes {
+				continue
+			}
+			there[msg.ID], msg.Type = true, ""
+			more = append(more, msg)
+		}
+	}
+	p.Messages = append(more, p.Messages...) // of equal times: most of what is included is from before
+	slices.SortStableFunc(p.Messages, func(a, b mastra.Message) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+	return nil
 }
 
 // SaveInput adds messages to a thread, which is made if it is not there.

@@ -255,6 +255,47 @@ func TestDeletionsAreTheOwners(t *testing.T) {
 	}
 }
 
+func TestMessages(t *testing.T) {
+	m := open(t)
+	save(t, m, "t", "ann", "a", "b", "c", "d", "e")
+	save(t, m, "u", "ann", "x", "y")
+	save(t, m, "v", "bob", "z")
+	one := 1
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		in   memory.MessagesInput
+		want string
+	}{
+		{"the newest page", t.Context(), memory.MessagesInput{PerPage: &one}, "t-4"},
+		{"with others", t.Context(), memory.MessagesInput{PerPage: &one, Include: []memory.Include{{ID: "t-1", Previous: 5, Next: 1}, {ID: "t-4"}, {ID: "none"}}}, "t-0 t-1 t-2 t-4"},
+		{"with another thread's", t.Context(), memory.MessagesInput{PerPage: &one, Include: []memory.Include{{ID: "u-1"}}}, "u-1 t-4"},
+		{"but not another owner's", bound(t), memory.MessagesInput{PerPage: &one, Include: []memory.Include{{ID: "v-0"}, {ID: "u-0"}}}, "u-0 t-4"},
+		{"of a time", t.Context(), memory.MessagesInput{Filter: between(1001, 1003)}, "t-1 t-2 t-3"},
+	} {
+		c.in.ThreadID = "t"
+		page, err := memory.Messages(c.ctx, m, c.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, msg := range page.Messages {
+			ids = append(ids, msg.ID)
+		}
+		if strings.Join(ids, " ") != c.want {
+			t.Errorf("%s: %v, want %s", c.name, ids, c.want)
+		}
+	}
+	_, err := memory.Messages(t.Context(), m, memory.MessagesInput{ThreadID: "t", Filter: &memory.Filter{Roles: mastra.JSON(`["user"]`)}})
+	refuses(t, "a filter that is not served", mastra.CodeInvalid, err)
+}
+
+func between(from, to mastra.Time) *memory.Filter {
+	f := &memory.Filter{}
+	f.DateRange.Start, f.DateRange.End = from, to
+	return f
+}
+
 func TestConfig(t *testing.T) {
 	m := open(t)
 	for agent, want := range map[string]string{

@@ -267,12 +267,12 @@ func TestTheTemplateIsResolved(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := template.Functions[0]
-	if _, extra := f.Env["EXTRA"]; len(template.Functions) != 1 || extra || f.Env["OTHER"] != "mine" || f.Timeout != time.Second || f.Memory != 128 || template.API.Stage != "dev" ||
+	if _, extra := f.Env["EXTRA"]; len(template.Functions) != 2 || extra || f.Env["OTHER"] != "mine" || f.Timeout != time.Second || f.Memory != 128 || template.API.Stage != "dev" ||
 		f.Env["TABLE"] != "dynamodb://?threads=t-1&arn=arn:aws:local:us-east-1:000000000000:Table&stage=dev&literal=${x}" {
 		t.Errorf("%+v", template)
 	}
 	given.Parameters["Extra"] = "yes"
-	if template, err = lambdalocal.Load("testdata/template.yaml", given); err != nil || len(template.Functions) != 2 || template.Functions[0].Env["EXTRA"] != "a,b" || template.Functions[0].Env["OTHER"] != "x" {
+	if template, err = lambdalocal.Load("testdata/template.yaml", given); err != nil || len(template.Functions) != 3 || template.Functions[0].Env["EXTRA"] != "a,b" || template.Functions[0].Env["OTHER"] != "x" {
 		t.Errorf("%v %+v", err, template)
 	}
 	given.Parameters["Extra"] = "maybe"

@@ -198,7 +198,13 @@ func (r *resolver) ref(name string) (any, error) {
 		return v, nil
 	}
 	logical, _, _ := strings.Cut(name, ".") // Function.Alias, Function.Version
-	if _, ok := r.Resources[logical]; ok {
+	if res, ok := r.Resources[logical]; ok {
+		switch res.Type {
+		case "AWS::SQS::Queue":
+			return r.given.Queues + "/" + Account + "/" + r.given.QueuePrefix + logical, nil
+		case "AWS::Scheduler::ScheduleGroup":
+			return r.given.QueuePrefix + logical, nil
+		}
 		return logical, nil
 	}
 	return nil, fmt.Errorf("there is no %q to refer to", name)
@@ -213,6 +219,10 @@ func (r *resolver) attribute(name string) string {
 	switch {
 	case attribute == "Arn" && r.Resources[logical].Type == "AWS::Serverless::Function":
 		return functionARN(logical)
+	case attribute == "Arn" && r.Resources[logical].Type == "AWS::SQS::Queue":
+		return "arn:aws:sqs:" + Region + ":" + Account + ":" + r.given.QueuePrefix + logical
+	case attribute == "QueueName":
+		return r.given.QueuePrefix + logical
 	case attribute == "Arn":
 		return "arn:aws:local:" + Region + ":" + Account + ":" + logical
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"mastralambda/infra/services/cloudwatchlogs"
 	"mastralambda/shared/storage/dynamodb"
@@ -30,6 +32,8 @@ type Local struct {
 	Logs  *cloudwatchlogs.Server
 	Store *dynamodb.Store
 	aws   *http.Server
+	stop  context.CancelFunc // of the pollers
+	polls *sync.WaitGroup
 }
 
 // LocalOptions say what a Local runs on.
@@ -37,6 +41,8 @@ type LocalOptions struct {
 	Template   string            // the file
 	Build      Builder           // of the functions' bootstraps
 	DynamoDB   string            // its endpoint
+	Queues     string            // the endpoint of an SQS and a Scheduler
+	Name       string            // begins the names of queues and schedule groups; they are made where they are not there
 	VectorURL  string            // of a Postgres, which is migrated as at a deployment; without one there are no vectors
 	Tables     dynamodb.Tables   // made where they are not there
 	Parameters map[string]string // of the template
@@ -54,8 +60,8 @@ const group = "LogGroup"
 
 // Open builds the functions and prepares what they run on.
 func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
-	l := &Local{Logs: &cloudwatchlogs.Server{}}
-	l.Store = dynamodb.Open(aws.Config{Region: Region, BaseEndpoint: &o.DynamoDB, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}, o.Tables)
+	l, test := &Local{Logs: &cloudwatchlogs.Server{}}, credentials.NewStaticCredentialsProvider("test", "test", "")
+	l.Store = dynamodb.Open(aws.Config{Region: Region, BaseEndpoint: &o.DynamoDB, Credentials: test}, o.Tables)
 	if err := l.Store.CreateTables(ctx); err != nil {
 		return nil, fmt.Errorf("the tables: %w", err)
 	}
@@ -67,7 +73,10 @@ func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
 	env := map[string]string{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL_DYNAMODB": o.DynamoDB,
 		"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": endpoint, "AWS_ENDPOINT_URL_LAMBDA": endpoint}
 	maps.Copy(env, o.Env)
-	given := Given{Parameters: map[string]string{"Vectors": "none"}, Env: env, FunctionEnv: map[string]map[string]string{}, Refs: map[string]string{
+	if o.Queues != "" {
+		env["AWS_ENDPOINT_URL_SQS"], env["AWS_ENDPOINT_URL_SCHEDULER"] = o.Queues, o.Queues
+	}
+	given := Given{Queues: o.Queues, QueuePrefix: o.Name, Parameters: map[string]string{"Vectors": "none"}, Env: env, FunctionEnv: map[string]map[string]string{}, Refs: map[string]string{
 		"ThreadsTable": o.Tables.Threads, "RunsTable": o.Tables.Runs, "ObservabilityTable": o.Tables.Observability, "LogGroup": group}}
 	if o.VectorURL != "" {
 		given.Parameters["Vectors"], given.Parameters["VectorUrlSecret"] = "existing", "local"
@@ -79,6 +88,15 @@ func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
 	template, err := Load(o.Template, given)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
+	}
+	queues, schedules := sqs.New(sqs.Options{Region: Region, BaseEndpoint: &o.Queues, Credentials: test}), scheduler.New(scheduler.Options{Region: Region, BaseEndpoint: &o.Queues, Credentials: test})
+	if len(template.Queues) > 0 {
+		if o.Queues == "" {
+			return nil, errors.Join(errors.New("the template has queues, and no SQS is given (AWS_ENDPOINT_URL_SQS)"), listener.Close())
+		}
+		if err := makeQueues(ctx, queues, schedules, template); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
 	}
 	for _, f := range template.Functions {
 		f.Env["AWS_ACCESS_KEY_ID"] = f.Name // each signs with its name, so that a stand-in can tell who asks
@@ -119,6 +137,11 @@ func Open(ctx context.Context, o LocalOptions) (_ *Local, err error) {
 		if err := deployed(ctx, migrate, endpoint+"/custom-resource", answers); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
+	}
+	polling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = stop
+	if l.polls, err = pollers(polling, queues, o.Logger, l.Pools); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
@@ -172,6 +195,12 @@ func build(ctx context.Context, one Builder, functions []Function) (map[string]s
 
 // Close ends everything that Open started.
 func (l *Local) Close() error {
+	if l.stop != nil {
+		l.stop()
+	}
 	l.Stack.Close()
+	if l.polls != nil {
+		l.polls.Wait()
+	}
 	return errors.Join(l.aws.Close(), l.Store.Close())
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -49,7 +50,7 @@ func deployOver(t *testing.T, endpoint string, parameters map[string]string) *de
 	t.Helper()
 	d, suffix := &deployment{}, strings.ToLower(mastra.NewSpanID())
 	var err error
-	d.Local, err = lambdalocal.Open(t.Context(), lambdalocal.LocalOptions{Template: "../../template.yaml", Build: built, DynamoDB: endpoint, VectorURL: services.Database(t), Parameters: parameters,
+	d.Local, err = lambdalocal.Open(t.Context(), lambdalocal.LocalOptions{Template: "../../template.yaml", Build: built, DynamoDB: endpoint, VectorURL: services.Database(t), Queues: os.Getenv("AWS_ENDPOINT_URL_SQS"), Name: suffix + "-", Parameters: parameters,
 		Tables: dynamodb.Tables{Threads: "threads-" + suffix, Runs: "runs-" + suffix, Observability: "observability-" + suffix},
 		Env:    map[string]string{"MODEL_DELAY": "2"}, Logger: slog.New(slog.NewTextHandler(d, nil))})
 	if err != nil {

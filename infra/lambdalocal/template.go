@@ -2,6 +2,7 @@ package lambdalocal
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,6 +18,14 @@ import (
 type Template struct {
 	Functions []Function // by name
 	API       API
+	Queues    []QueueResource
+	Groups    []string // of schedules, by the names that they have here
+}
+
+// QueueResource is one AWS::SQS::Queue.
+type QueueResource struct {
+	Name       string            // that it has here
+	Attributes map[string]string // as SQS's API takes them
 }
 
 // Function is one AWS::Serverless::Function.
@@ -61,6 +70,8 @@ type GatewayResponse struct {
 
 // Given is what a run lends the template instead of AWS.
 type Given struct {
+	Queues      string // the endpoint of an SQS, where queues have the names QueuePrefix + logical id, and schedule groups like them
+	QueuePrefix string
 	Parameters  map[string]string            // over the template's defaults
 	Refs        map[string]string            // what !Ref of a resource is; its logical id where it is not given
 	Attributes  map[string]string            // what !GetAtt is, by "Resource.Attribute"
@@ -112,6 +123,13 @@ func Parse(data []byte, given Given) (*Template, error) {
 			}
 		case "AWS::Serverless::Api":
 			t.API, err = r.api(res.Properties)
+		case "AWS::SQS::Queue":
+			q := QueueResource{Name: given.QueuePrefix + name}
+			if q.Attributes, err = r.attributes(res.Properties); err == nil {
+				t.Queues = append(t.Queues, q)
+			}
+		case "AWS::Scheduler::ScheduleGroup":
+			t.Groups = append(t.Groups, given.QueuePrefix+name)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
@@ -206,6 +224,25 @@ func (r *resolver) function(name string, properties yaml.Node) (Function, error)
 		}
 	}
 	return f, nil
+}
+
+// attributes are a queue's: scalars as they are, RedrivePolicy as JSON; what SQS's API takes otherwise (tags, a name) is left out.
+func (r *resolver) attributes(properties yaml.Node) (map[string]string, error) {
+	out := map[string]string{}
+	v, err := r.value(&properties)
+	for name, value := range object(v) {
+		switch name {
+		case "VisibilityTimeout", "MessageRetentionPeriod", "DelaySeconds", "ReceiveMessageWaitTimeSeconds", "MaximumMessageSize":
+			out[name] = text(value)
+		case "RedrivePolicy":
+			data, err := json.Marshal(value)
+			if err != nil {
+				return nil, err
+			}
+			out[name] = string(data)
+		}
+	}
+	return out, err
 }
 
 func streamed(is bool) time.Duration {

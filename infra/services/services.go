@@ -45,6 +45,9 @@ func Database(t testing.TB) string {
 	return u.String()
 }
 
+// Queues is the endpoint of an SQS and an EventBridge Scheduler for tests, likewise.
+func Queues(t testing.TB) string { return endpoint(t, "AWS_ENDPOINT_URL_SQS") }
+
 func endpoint(t testing.TB, variable string) string {
 	t.Helper()
 	url := os.Getenv(variable)

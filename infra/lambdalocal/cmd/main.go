@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	fmt.Println("building the functions of template.yaml")
-	l, err := lambdalocal.Open(ctx, lambdalocal.LocalOptions{Template: "template.yaml", Build: lambdalocal.Make(".", filepath.Join(folder, "build/lambdalocal")), DynamoDB: endpoint, VectorURL: cmp.Or(os.Getenv("VECTOR_URL"), os.Getenv("TEST_POSTGRES_URL")), Parameters: parameters, Env: env, Lines: os.Stderr,
+	l, err := lambdalocal.Open(ctx, lambdalocal.LocalOptions{Template: "template.yaml", Build: lambdalocal.Make(".", filepath.Join(folder, "build/lambdalocal")), DynamoDB: endpoint, VectorURL: cmp.Or(os.Getenv("VECTOR_URL"), os.Getenv("TEST_POSTGRES_URL")), Queues: os.Getenv("AWS_ENDPOINT_URL_SQS"), Name: "local-", Parameters: parameters, Env: env, Lines: os.Stderr,
 		Tables: dynamodb.Tables{Threads: "local-threads", Runs: "local-runs", Observability: "local-observability"},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {

@@ -32,6 +32,10 @@ func main() {
 }
 
 func answer(_ context.Context, event json.RawMessage) (any, error) {
+	var batch events.SQSEvent
+	if err := json.Unmarshal(event, &batch); err == nil && len(batch.Records) > 0 {
+		return work(batch)
+	}
 	var e events.APIGatewayProxyRequest
 	if err := json.Unmarshal(event, &e); err != nil {
 		return nil, err
@@ -73,6 +77,21 @@ func answer(_ context.Context, event json.RawMessage) (any, error) {
 		return text(fmt.Sprint(len(block)))
 	}
 	return text(string(event))
+}
+
+// work does what each message's body says.
+func work(batch events.SQSEvent) (any, error) {
+	var out events.SQSEventResponse
+	for _, m := range batch.Records {
+		fmt.Printf("%s %s %s %s\n", m.Body, m.EventSourceARN, m.Attributes["ApproximateReceiveCount"], *m.MessageAttributes["kind"].StringValue)
+		switch m.Body {
+		case "fail":
+			out.BatchItemFailures = append(out.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
+		case "panic":
+			panic("boom")
+		}
+	}
+	return out, nil
 }
 
 func stream(e events.APIGatewayProxyRequest) (any, error) {

@@ -90,6 +90,21 @@ func Missing(id string) error {
 	return mastra.Errorf(mastra.CodeNotFound, "Vector with id %s not found", id)
 }
 
+// CheckBatch refuses an upsert of nothing, or of more than a store takes at once.
+func CheckBatch(vectors []mastra.Vector) error {
+	if len(vectors) == 0 {
+		return invalid("There are no vectors to upsert")
+	}
+	bytes := 0
+	for i := range vectors {
+		v := &vectors[i]
+		if bytes += len(v.Namespace) + len(v.ID) + len(v.Metadata) + 4*len(v.Values); bytes > MaxBatch {
+			return mastra.Errorf(mastra.CodeTooLarge, "One upsert takes at most %d MiB", MaxBatch>>20)
+		}
+	}
+	return nil
+}
+
 // CheckVector returns the length of a vector that fits an index of dim dimensions, and compacts its metadata.
 func CheckVector(index string, dim int, v *mastra.Vector) (norm float64, err error) {
 	if v.ID == "" || !text(v.ID) {
@@ -159,8 +174,8 @@ func CheckReplace(namespace string, where mastra.JSON, vectors []mastra.Vector) 
 	if err != nil {
 		return nil, err
 	}
-	if len(vectors) == 0 {
-		return nil, invalid("There are no vectors to upsert")
+	if err := CheckBatch(vectors); err != nil {
+		return nil, err
 	}
 	for _, v := range vectors {
 		if v.Namespace != namespace {

@@ -46,8 +46,8 @@ func (s *Store) changes(ctx context.Context, name string, change func(st *state)
 
 // Upsert puts vectors into an index; one whose id is there takes its place. Of two of one id the later one stays.
 func (s *Store) Upsert(ctx context.Context, name string, vectors []mastra.Vector) error {
-	if len(vectors) == 0 {
-		return mastra.Errorf(mastra.CodeInvalid, "There are no vectors to upsert")
+	if err := vectorstore.CheckBatch(vectors); err != nil {
+		return err
 	}
 	return s.changes(ctx, name, func(st *state) (*change, error) { return st.puts(ctx, name, vectors) })
 }
@@ -94,9 +94,7 @@ func (st *state) puts(ctx context.Context, name string, vectors []mastra.Vector)
 		e := entry{kind: kindPut, id: stored(v.Namespace, v.ID), meta: v.Metadata}
 		st.encode(&e, v.Values, norm, room)
 		c.entries[i] = e
-		if c.bytes += st.entrySize(&e); c.bytes > vectorstore.MaxBatch {
-			return nil, mastra.Errorf(mastra.CodeTooLarge, "One upsert takes at most %d MiB", vectorstore.MaxBatch>>20)
-		}
+		c.bytes += st.entrySize(&e)
 	}
 	return c, nil
 }

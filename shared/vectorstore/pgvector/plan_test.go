@@ -50,12 +50,12 @@ func TestPlans(t *testing.T) {
 		index mastra.VectorIndex
 		rows  int
 	}{
-		{mastra.VectorIndex{Name: "hnsw", Dimension: 300, Type: mastra.HNSW}, 10_000},
-		{mastra.VectorIndex{Name: "euclidean", Dimension: 300, Type: mastra.HNSW, Metric: mastra.Euclidean}, 10_000},
-		{mastra.VectorIndex{Name: "ivfflat", Dimension: 300, Type: mastra.IVFFlat, Metric: mastra.DotProduct}, 10_000},
-		{mastra.VectorIndex{Name: "halfvec", Dimension: 2100, Config: mastra.IndexConfig{M: 12, EFConstruction: 80}}, 3_000},
-		{mastra.VectorIndex{Name: "flat", Dimension: 300, Type: mastra.Flat}, 10_000},
-		{mastra.VectorIndex{Name: "longest", Dimension: 4100}, 1_500}, // longer than pgvector indexes
+		{mastra.VectorIndex{Name: "hnsw", Dimension: 300, Type: mastra.HNSW}, 7_000},
+		{mastra.VectorIndex{Name: "euclidean", Dimension: 300, Type: mastra.HNSW, Metric: mastra.Euclidean}, 7_000},
+		{mastra.VectorIndex{Name: "ivfflat", Dimension: 300, Type: mastra.IVFFlat, Metric: mastra.DotProduct}, 7_000},
+		{mastra.VectorIndex{Name: "halfvec", Dimension: 2100, Config: mastra.IndexConfig{M: 12, EFConstruction: 80}}, 1_200},
+		{mastra.VectorIndex{Name: "flat", Dimension: 300, Type: mastra.Flat}, 7_000},
+		{mastra.VectorIndex{Name: "longest", Dimension: 4100}, 1_100}, // longer than pgvector indexes
 	} {
 		t.Run(c.index.Name, func(t *testing.T) {
 			stored, queries := built(t, s, c.index, c.rows)

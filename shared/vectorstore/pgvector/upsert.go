@@ -21,8 +21,8 @@ const maxStatement = 4 << 20
 
 // Upsert puts vectors into an index; one whose id is there takes its place. Of two of one id the later one stays.
 func (s *Store) Upsert(ctx context.Context, name string, vectors []mastra.Vector) error {
-	if len(vectors) == 0 {
-		return mastra.Errorf(mastra.CodeInvalid, "There are no vectors to upsert")
+	if err := vectorstore.CheckBatch(vectors); err != nil {
+		return err
 	}
 	return s.with(ctx, name, func(ix *index) error {
 		rows, err := ix.rows(name, vectors)
@@ -149,7 +149,7 @@ func compareRows(a, b row) int {
 
 // rows checks vectors. They are in the order of their ids, so that two upserts do not wait for each other in a circle.
 func (ix *index) rows(name string, vectors []mastra.Vector) ([]row, error) {
-	rows, bytes := make([]row, 0, len(vectors)), 0
+	rows := make([]row, 0, len(vectors))
 	for _, v := range vectors {
 		if _, err := vectorstore.CheckVector(name, ix.dim, &v); err != nil {
 			return nil, err
@@ -157,9 +157,6 @@ func (ix *index) rows(name string, vectors []mastra.Vector) ([]row, error) {
 		r := row{namespace: v.Namespace, id: v.ID, embedding: pgvector.NewVector(v.Values), metadata: "{}"}
 		if v.Metadata != nil {
 			r.metadata = string(v.Metadata)
-		}
-		if bytes += r.bytes(); bytes > vectorstore.MaxBatch {
-			return nil, mastra.Errorf(mastra.CodeTooLarge, "One upsert takes at most %d MiB", vectorstore.MaxBatch>>20)
 		}
 		rows = append(rows, r)
 	}

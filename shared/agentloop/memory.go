@@ -24,12 +24,16 @@ type beyond struct {
 
 const memoryTimeout = 60 * time.Second // of what comes after the answer
 
-// memory is the agent's, or the call's instead.
+// memory is the agent's, or the call's instead. A call that was stored has lost its schema, which is the agent's at any rate.
 func (x *run) memory() *mastra.Memory {
-	if x.agent.Memory != nil && x.call.Memory != nil {
-		return x.call.Memory
+	own, call := x.agent.Memory, x.call.Memory
+	if own == nil || call == nil {
+		return own
 	}
-	return x.agent.Memory
+	if w := own.WorkingMemory; w != nil && w.Schema != nil && call.WorkingMemory != nil && call.WorkingMemory.Schema == nil {
+		call.WorkingMemory = w
+	}
+	return call
 }
 
 // lookBeyond begins to read what the run remembers beside the last messages. The function it returns waits for it.

@@ -8,11 +8,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model/offline"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/vectorstore/embedded"
 )
 
@@ -323,5 +327,60 @@ func TestAMegabyteIsRemembered(t *testing.T) {
 	w.say(t, "ann", "u", "penguin")
 	if p := model.prompt(); !strings.Contains(p, "penguin\n</remembered") || len(p) < 1_000_000 {
 		t.Errorf("%d bytes", len(p))
+	}
+}
+
+// A suspended run's call is stored: what it says of memory has to survive that.
+func TestACallsMemoryIsStored(t *testing.T) {
+	type profile struct {
+		Name string `json:"name"`
+	}
+	limit := 0.5
+	call := mastra.AgentCall{Messages: mastra.UserMessage("x"), ThreadID: "t", ResourceID: "ann", Memory: &mastra.Memory{LastMessages: 3, WorkingMemory: mastra.WorkingMemoryOf[profile](""),
+		SemanticRecall: &mastra.SemanticRecall{TopK: 2, Range: mastra.MessageRange{Before: 1, After: 2}, Scope: mastra.ScopeThread, Threshold: &limit}, GenerateTitle: &mastra.GenerateTitle{}}}
+	stored, err := json.Marshal(call, json.OmitZeroStructFields(true)) // as the record of a run does
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again mastra.AgentCall
+	if err := schema.Unmarshal(stored, &again); err != nil {
+		t.Fatalf("%v: %s", err, stored)
+	}
+	if got, err := json.Marshal(again, json.OmitZeroStructFields(true)); err != nil || string(got) != string(stored) || *again.Memory.SemanticRecall.Threshold != limit {
+		t.Errorf("%s\nbecame %s, %v", stored, got, err)
+	}
+	model := &script{}
+	w := remembering(t, model, mastra.Memory{WorkingMemory: mastra.WorkingMemoryOf[profile]("")})
+	if _, err := w.generate(t.Context(), "a", again); err != nil {
+		t.Fatal(err)
+	}
+	if tools := model.asked[0].Tools; len(tools) != 1 || !strings.Contains(string(tools[0].Input.JSON()), `"name"`) {
+		t.Errorf("%+v", tools)
+	}
+	w.idle(t)
+}
+
+// BenchmarkRemembering is BenchmarkGenerate with semantic recall and working memory, embedding and all, on real stores.
+func BenchmarkRemembering(b *testing.B) {
+	w := newWorld(b, &reference{id: "mock-echo"}, &mastra.Agent{ID: "a", Memory: &mastra.Memory{LastMessages: 10, WorkingMemory: &mastra.WorkingMemory{},
+		SemanticRecall: &mastra.SemanticRecall{TopK: 2, Range: mastra.EachSide(1)}}})
+	store, err := embedded.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { store.Close() })
+	w.Vectors, w.Embed = []mastra.NamedVectorStore{{Name: "embedded", Store: store}}, offline.Embedder{}
+	var n atomic.Int64
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		user := fmt.Sprint("user-", n.Add(1))
+		for i := 0; pb.Next(); i++ {
+			if _, err := w.generate(b.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage(fmt.Sprintf("question %d about parcels", i)), ThreadID: user, ResourceID: user}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	if err := w.runs.Idle(b.Context()); err != nil {
+		b.Error(err)
 	}
 }

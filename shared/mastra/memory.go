@@ -75,7 +75,7 @@ func (MessageRange) JSONSchema() *schema.Doc {
 type WorkingMemory struct {
 	Scope    Scope          // resource where empty
 	Template string         // Markdown: the form of the notes
-	Schema   *schema.Schema // instead of Template: the notes are JSON. What the agent notes is merged into them
+	Schema   *schema.Schema `json:"-"` // instead of Template: the notes are JSON. What the agent notes is merged into them
 }
 
 // WorkingMemoryOf keeps notes in the shape of T.

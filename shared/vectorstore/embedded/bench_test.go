@@ -41,42 +41,35 @@ func random(seed uint64, n, dim int) []mastra.Vector {
 	return all
 }
 
-// BenchmarkQuery reports the median and the recall of top 10.
+// BenchmarkQuery reports the median and the recall of top 10, of data that are hard for the codes: make bench-vectors has those
+// that are like embeddings.
 func BenchmarkQuery(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		make   func(n, dim int) []mastra.Vector
 		n, dim int
-		filter string
 	}{
-		{"clustered", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 100) }, 20_000, 1536, ""},
-		{"clustered-filter", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 100) }, 20_000, 1536, `{"n":{"$lt":10000}}`},
-		{"few-clusters", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 10) }, 20_000, 1536, ""},
-		{"random", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 1536, ""},
-		{"short", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 8, ""},
-		{"large", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 100) }, 100_000, 384, ""},
+		{"few-clusters", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 10) }, 20_000, 1536},
+		{"random", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 1536},
+		{"short", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 8},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := open(b, b.TempDir())
 			stored, queries := fill(b, s, c.make(c.n+100, c.dim))
-			var keep func(int) bool
-			if c.filter != "" {
-				keep = func(i int) bool { return i < 10_000 }
-			}
 			recall := 0.0
 			for _, q := range queries[:20] {
-				got, err := s.Query(b.Context(), "docs", mastra.VectorQuery{Vector: q.Values, TopK: 10, Filter: mastra.JSON(c.filter)})
+				got, err := s.Query(b.Context(), "docs", mastra.VectorQuery{Vector: q.Values, TopK: 10})
 				if err != nil {
 					b.Fatal(err)
 				}
-				recall += vectortest.Recall(got, vectortest.BruteForce(mastra.Cosine, stored, q.Values, 10, keep)) / 20
+				recall += vectortest.Recall(got, vectortest.BruteForce(mastra.Cosine, stored, q.Values, 10, nil)) / 20
 			}
 			var took []time.Duration
 			i := 0
 			b.ReportAllocs()
 			for b.Loop() {
 				start := time.Now()
-				if _, err := s.Query(b.Context(), "docs", mastra.VectorQuery{Vector: queries[i%100].Values, TopK: 10, Filter: mastra.JSON(c.filter)}); err != nil {
+				if _, err := s.Query(b.Context(), "docs", mastra.VectorQuery{Vector: queries[i%100].Values, TopK: 10}); err != nil {
 					b.Fatal(err)
 				}
 				took = append(took, time.Since(start))

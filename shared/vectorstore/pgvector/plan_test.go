@@ -174,6 +174,33 @@ func TestBuildAfterOneThatFailed(t *testing.T) {
 	}
 }
 
+// Keys of metadata are a caller's: an index of one is made without taking it for SQL.
+func TestHostileKeysAreIndexed(t *testing.T) {
+	s := openTest(t)
+	if err := s.CreateIndex(t.Context(), mastra.VectorIndex{Name: "docs", Dimension: 2, Type: mastra.Flat}); err != nil {
+		t.Fatal(err)
+	}
+	const key = `x')); DROP TABLE vector_indexes; --\\ "$1`
+	var all []mastra.Vector
+	for i := range 200 {
+		all = append(all, mastra.Vector{ID: fmt.Sprint(i), Values: []float32{1, float32(i)}, Metadata: mastra.JSON(fmt.Sprintf(`{%q:%d,"list":[1]}`, key, i))})
+	}
+	if err := s.Upsert(t.Context(), "docs", all); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.BuildIndex(t.Context(), "docs"); err != nil {
+		t.Fatal(err)
+	}
+	var indexes int
+	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_indexes WHERE tablename = 'vectors_1' AND indexname LIKE '%number%'`).Scan(&indexes); err != nil || indexes != 1 {
+		t.Errorf("%d indexes of numbers, %v", indexes, err)
+	}
+	got, err := s.Query(t.Context(), "docs", mastra.VectorQuery{Vector: []float32{1, 0}, TopK: 100, Filter: mastra.JSON(fmt.Sprintf(`{%q:{"$gte":10,"$lt":15}}`, key))})
+	if err != nil || len(got) != 5 {
+		t.Errorf("%d, %v", len(got), err)
+	}
+}
+
 // Of many that build at once one does, and the others wait for it.
 func TestBuildAtOnce(t *testing.T) {
 	s := openTest(t)

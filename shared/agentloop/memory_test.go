@@ -354,10 +354,10 @@ func TestACallsMemoryIsStored(t *testing.T) {
 	if _, err := w.generate(t.Context(), "a", again); err != nil {
 		t.Fatal(err)
 	}
+	w.idle(t)
 	if tools := model.asked[0].Tools; len(tools) != 1 || !strings.Contains(string(tools[0].Input.JSON()), `"name"`) {
 		t.Errorf("%+v", tools)
 	}
-	w.idle(t)
 }
 
 // BenchmarkRemembering is BenchmarkGenerate with semantic recall and working memory, embedding and all, on real stores.

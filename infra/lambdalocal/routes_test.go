@@ -30,7 +30,8 @@ type deployment struct {
 	url, domain string // with the stage, and without it
 	secret      string
 	mu          sync.Mutex
-	failed      []string // what the gateway could not pass on
+	failed      []string        // what the gateway could not pass on
+	served      map[string]bool // "METHOD /path" of what was answered well
 }
 
 // Write takes the gateway's own log.
@@ -48,7 +49,10 @@ func deploy(t *testing.T, parameters map[string]string) *deployment {
 
 func deployOver(t *testing.T, endpoint string, parameters map[string]string) *deployment {
 	t.Helper()
-	d, suffix := &deployment{}, strings.ToLower(mastra.NewSpanID())
+	if testing.Short() {
+		t.Skip("it builds and runs all functions")
+	}
+	d, suffix := &deployment{served: map[string]bool{}}, strings.ToLower(mastra.NewSpanID())
 	var err error
 	d.Local, err = lambdalocal.Open(t.Context(), lambdalocal.LocalOptions{Template: "../../template.yaml", Build: built, DynamoDB: endpoint, VectorURL: services.Database(t), Queues: os.Getenv("AWS_ENDPOINT_URL_SQS"), Name: suffix + "-", Parameters: parameters,
 		Tables: dynamodb.Tables{Threads: "threads-" + suffix, Runs: "runs-" + suffix, Observability: "observability-" + suffix},
@@ -97,15 +101,65 @@ func (d *deployment) call(t testing.TB, method, path, body string) (int, string)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if w.StatusCode < 300 {
+		path, _, _ = strings.Cut(path, "?")
+		d.mu.Lock()
+		d.served[method+" "+path] = true
+		d.mu.Unlock()
+	}
 	return w.StatusCode, string(data)
+}
+
+// well says whether a request to the route was answered well. A request belongs to the route with the most literal segments.
+func (d *deployment) well(routes []server.Route, r server.Route) bool {
+	literals := func(r server.Route, path string) int {
+		whole := "/api" + r.Path
+		if r.Root {
+			whole = r.Path
+		}
+		want, have := strings.Split(whole, "/"), strings.Split(path, "/")
+		n := 0
+		for i := range want {
+			switch {
+			case len(want) != len(have) || !strings.HasPrefix(want[i], ":") && want[i] != have[i]:
+				return -1
+			case want[i] == have[i]:
+				n++
+			}
+		}
+		return n
+	}
+	for request := range d.served {
+		method, path, _ := strings.Cut(request, " ")
+		n := literals(r, path)
+		if method == r.Method && n >= 0 && !slices.ContainsFunc(routes, func(o server.Route) bool { return o.Method == method && literals(o, path) > n }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Every route of every group, through API Gateway's front to the functions' real bootstraps, over DynamoDB, Postgres and CloudWatch.
 func TestEveryRoute(t *testing.T) {
 	d := deploy(t, nil)
 	t.Run("groups", func(t *testing.T) { apitest.Groups(t, d.call, nil) })
+	t.Run("journeys", func(t *testing.T) { apitest.Journeys(t, d.call, nil) })
 	t.Run("document", func(t *testing.T) { apitest.Document(t, d.call, nil) })
 	t.Run("unknown ids", func(t *testing.T) { unknownIDs(t, d) })
+	t.Run("answered well", func(t *testing.T) {
+		routes, well := slices.Concat(local.Tables()...), 0
+		for _, r := range routes {
+			if d.well(routes, r) {
+				well++
+			} else {
+				t.Logf("%s %s was refused only", r.Method, r.Path)
+			}
+		}
+		if well*2 < len(routes) {
+			t.Errorf("%d of %d routes have answered a request well", well, len(routes))
+		}
+		t.Logf("%d of %d routes have answered a request well", well, len(routes))
+	})
 	t.Run("log", func(t *testing.T) {
 		if status, body := d.call(t, "GET", "/api/logs?level=info&perPage=5", ""); status != 200 || strings.Count(body, `"msg":"request"`) != 5 || strings.Contains(body, "platform.report") {
 			t.Errorf("%d %s", status, body)

@@ -37,6 +37,9 @@ func postgres(t *testing.T) string {
 // invoked is the vector store of a function that was given env.
 func invoked(t *testing.T, env ...string) *invoke.Store {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it runs a function before Postgres")
+	}
 	f := lambdalocal.Function{Name: "VectorsFunction", Timeout: time.Minute, Memory: 512, Env: map[string]string{}}
 	for _, v := range append(without, env...) {
 		name, value, _ := strings.Cut(v, "=")

@@ -17,11 +17,13 @@ func TestGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	apitest.Groups(t, func(_ testing.TB, method, path, body string) (int, string) {
+	call := func(_ testing.TB, method, path, body string) (int, string) {
 		r := httptest.NewRequest(method, "http://localhost:3000"+path, strings.NewReader(body))
 		r.RequestURI = path
 		w := httptest.NewRecorder()
 		p.Handler.ServeHTTP(w, r)
 		return w.Code, w.Body.String()
-	}, nil)
+	}
+	apitest.Groups(t, call, nil)
+	apitest.Journeys(t, call, nil)
 }

@@ -6,7 +6,7 @@ SAM := .tools/sam/bin/sam
 CHECKOV := .tools/checkov/bin/checkov
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev key test check bench bench-vectors fuzz build clean
+.PHONY: help run dev dead key test check bench bench-vectors fuzz build clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ run: ## Serve everything on http://localhost:3000 with embedded storage (PORT, H
 dev: ## Serve, and start again whenever a Go file changes
 	@$(call need,go)
 	@exec go run ./infra/dev
+
+dead: ## List the queued work that failed too often, or send one piece again (RESEND=id); with QUEUE_URL… a deployed queue's
+	@$(call need,go)
+	@go run ./infra/dead/cmd $(if $(RESEND),resend '$(RESEND)',list)
 
 key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST=1) or revoke one (REVOKE=id); STACK=… of a deployed stack
 	@$(call need,go)

@@ -51,39 +51,52 @@ func (f Function) serve(getenv func(string) string, out io.Writer) error {
 	return nil
 }
 
-// Handler is the function without its runtime. The log goes to out.
-func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahttp.Handler, error) {
+// Application is what the function works with, without its routes. settle, where not nil, waits until what an invocation
+// began is done. The log goes to out.
+func (f Function) Application(getenv func(string) string, out io.Writer) (m *mastra.Mastra, settle func(context.Context) error, err error) {
 	c, err := readConfig(getenv)
 	logger := slog.New(mastra.Correlated(Log(out, c.LogLevel)))
 	slog.SetDefault(logger) // aws-lambda-go's own lines, too
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := mastra.Backends{Logger: logger}
 	exporter := c.telemetry.Exporter(logger)
 	b.Tracing = c.telemetry.Tracing
 	if b.Storage, err = dynamodb.OpenURL(context.Background(), c.storageURL); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	h := &lambdahttp.Handler{Buffered: getenv("AWS_SAM_LOCAL") == "true"}
 	if f.Runner != nil {
-		if h.Settle, err = f.Runner(getenv, &b); err != nil {
-			return nil, err
+		if settle, err = f.Runner(getenv, &b); err != nil {
+			return nil, nil, err
 		}
 	}
 	if exporter != nil {
-		runs := h.Settle
-		h.Settle = func(ctx context.Context) (err error) {
+		runs := settle
+		settle = func(ctx context.Context) (err error) {
 			if runs != nil {
 				err = runs(ctx)
 			}
 			return errors.Join(err, exporter.Flush(ctx)) // what is queued freezes with the instance
 		}
 	}
-	m, err := f.App(b)
-	if err != nil {
-		return nil, fmt.Errorf("the application does not fit together: %w", err)
+	if m, err = f.App(b); err != nil {
+		return nil, nil, fmt.Errorf("the application does not fit together: %w", err)
 	}
+	return m, settle, nil
+}
+
+// Handler is the function without its runtime. The log goes to out.
+func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahttp.Handler, error) {
+	m, settle, err := f.Application(getenv, out)
+	if err != nil {
+		return nil, err
+	}
+	c, err := readConfig(getenv)
+	if err != nil {
+		return nil, err
+	}
+	h := &lambdahttp.Handler{Buffered: getenv("AWS_SAM_LOCAL") == "true", Settle: settle}
 	if f.Direct != nil {
 		h.Direct = f.Direct(m)
 	}

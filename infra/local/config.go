@@ -8,9 +8,11 @@ import (
 	"strconv"
 	"strings"
 
+	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
 	"mastralambda/shared/telemetry"
 	"mastralambda/shared/vectorstore"
+	"mastralambda/shared/webhook"
 )
 
 // config is everything that the environment says to the local process. README.md lists it.
@@ -19,6 +21,7 @@ type config struct {
 	port                              int
 	auth                              bool
 	vectors                           []vectorstore.Source
+	webhook                           *mastra.Webhook
 	server.Settings
 	telemetry telemetry.Settings
 }
@@ -53,6 +56,9 @@ func readConfig(getenv func(string) string) (config, error) {
 	}
 	if c.vectors, err = vectorstore.Sources(get("VECTOR_URL", "embedded"), ""); err != nil {
 		wrong("VECTOR_URL", "%v", err)
+	}
+	if c.webhook, err = webhook.FromEnv(getenv); err != nil {
+		errs = append(errs, err)
 	}
 	switch v := get("AUTH", "auto"); v {
 	case "auto":

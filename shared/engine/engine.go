@@ -342,6 +342,9 @@ func (e *Engine) Cancel(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 		}
 		run.Status, run.UpdatedAt, run.Owner, run.LeaseUntil = mastra.StatusCanceled, mastra.TimeOf(m.Now()), "", 0
 		run.Steps, run.Suspended = nil, nil
+		if err := e.announce(ctx, m, run); err != nil {
+			return err
+		}
 		err = m.Storage.Commit(context.WithoutCancel(ctx), &mastra.Batch{Runs: []mastra.RunUpdate{{Run: *run}}})
 		if mastra.CodeOf(err) != mastra.CodeConflict {
 			return err

@@ -393,6 +393,9 @@ func (x *execution) finish(out outcome) error {
 	up := x.update(false)
 	spans := x.trace.end(r)
 	x.mu.Unlock()
+	if err := x.e.announce(x.store, x.m, &up.Run); err != nil {
+		return err
+	}
 	if err := x.commitLast(up, spans, out); err != nil {
 		if errors.Is(err, errLost) && x.canceled() { // Cancel did not wait: what the steps did shows at least in trace and stream
 			x.afterwards(spans, out)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 // handOverTime is how long before the end of an invocation its runs are handed over.
@@ -122,3 +123,28 @@ func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) e
 
 // notYet is how long after its message a run may be stored.
 const notYet = time.Minute
+
+// announce queues the webhooks that are told of the end of a run. It comes before the end is stored, so that none is
+// forgotten: whoever delivers looks whether it is.
+func (e *Engine) announce(ctx context.Context, m *mastra.Mastra, run *mastra.Run) error {
+	if len(m.Webhooks) == 0 || !run.Status.Ended() {
+		return nil
+	}
+	for i := range m.Webhooks {
+		h := &m.Webhooks[i]
+		if !h.Wants(run.WorkflowID) {
+			continue
+		}
+		if m.Queue == nil {
+			return mastra.Errorf(mastra.CodeUnavailable, "A webhook needs a queue, and none is configured")
+		}
+		data, err := schema.Marshal(mastra.WebhookWork{Hook: h.ID, Pass: run.Pass})
+		if err != nil {
+			return err
+		}
+		if err := m.Queue.Send(ctx, mastra.Work{Kind: mastra.WorkWebhook, Tenant: mastra.Tenant(ctx), ID: run.ID, Data: data}); err != nil {
+			return &mastra.Error{Code: mastra.CodeUnavailable, Message: "The queue takes no work: try again later", Err: err}
+		}
+	}
+	return nil
+}

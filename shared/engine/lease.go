@@ -200,6 +200,9 @@ func (e *Engine) giveUp(ctx context.Context, m *mastra.Mastra, run *mastra.Run, 
 	m.Logger.ErrorContext(ctx, "a run cannot be taken over", "runId", run.ID, "workflow", run.WorkflowID, "reason", reason)
 	run.Status, run.Error = mastra.StatusFailed, &mastra.RunError{Message: reason, Name: "Error"}
 	run.UpdatedAt, run.Owner, run.LeaseUntil, run.Steps = mastra.TimeOf(m.Now()), "", 0, nil
+	if err := e.announce(ctx, m, run); err != nil {
+		return err
+	}
 	err := m.Storage.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: *run}}})
 	if mastra.CodeOf(err) == mastra.CodeConflict {
 		return nil

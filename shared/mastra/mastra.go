@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ type Backends struct {
 	Embed   Embedder           // for semantic recall and retrieval
 	Agents  AgentRunner
 	Engine  WorkflowEngine
+	Webhook *Webhook         // the deployment's own; nil where there is none
 	Queue   Queue            // nil where a process does everything itself
 	Scoring ScoreRunner      // nil: no scorer runs
 	Tracing Tracing          // what of runs is recorded
@@ -38,6 +40,7 @@ type Config struct {
 	Workflows []Workflow
 	Tools     []*Tool       // those that the tools routes list besides the agents' own
 	Scorers   []*Scorer     // those that traces can be scored with besides the agents' and steps' own
+	Webhooks  []Webhook     // told when runs end
 	Auth      Authenticator // nil: API keys of the storage
 	Backends
 }
@@ -46,6 +49,7 @@ type Config struct {
 type Mastra struct {
 	Backends
 	Auth      Authenticator
+	Webhooks  []Webhook // the application's, and the deployment's
 	agents    registry[*Agent]
 	workflows registry[Workflow]
 	tools     registry[*Tool]
@@ -91,6 +95,11 @@ func New(c Config) (*Mastra, error) {
 			}
 		}
 	}
+	m.Webhooks = c.Webhooks
+	if c.Webhook != nil {
+		m.Webhooks = append(slices.Clip(m.Webhooks), *c.Webhook)
+	}
+	errs = append(errs, m.checkWebhooks())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

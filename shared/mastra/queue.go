@@ -58,3 +58,24 @@ type DeadWork struct {
 type Again struct{ After time.Duration }
 
 func (a *Again) Error() string { return fmt.Sprintf("again after %v", a.After) }
+
+// WorkStore is where the local queue keeps its work; the embedded storage is one. A receipt that is no longer the last one
+// is a CodeConflict. It is safe for concurrent use, also by several processes.
+type WorkStore interface {
+	AddWork(ctx context.Context, id string, w Work) error
+	// TakeWork hides the work that has been due for longest until the given time, under a receipt, and counts an attempt. It
+	// is nil where none is due: next is when some will be, 0 where there is none.
+	TakeWork(ctx context.Context, receipt string, now, until Time) (w *KeptWork, next Time, err error)
+	HideWork(ctx context.Context, id, receipt string, until Time) error
+	EndWork(ctx context.Context, id, receipt string) error
+	BuryWork(ctx context.Context, id, receipt, reason string) error
+	DeadWork(ctx context.Context, limit int) ([]DeadWork, error)
+	ReviveWork(ctx context.Context, id string) error
+}
+
+// KeptWork is work as a WorkStore has it.
+type KeptWork struct {
+	ID string
+	Work
+	Attempts int // this one included
+}

@@ -29,8 +29,11 @@ var schema3 string
 //go:embed 4.sql
 var schema4 string
 
+//go:embed 5.sql
+var schema5 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1, schema2, schema3, schema4}
+var migrations = [...]string{schema1, schema2, schema3, schema4, schema5}
 
 // applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
 const applicationID = 0x4d6c616d

@@ -135,8 +135,9 @@ func (e *Engine) announce(ctx context.Context, m *mastra.Mastra, run *mastra.Run
 		if !h.Wants(run.WorkflowID) {
 			continue
 		}
-		if m.Queue == nil {
-			return mastra.Errorf(mastra.CodeUnavailable, "A webhook needs a queue, and none is configured")
+		if m.Queue == nil { // the run's end is not to fail of that
+			m.Logger.ErrorContext(ctx, "a webhook needs a queue, and none is configured", "webhook", h.ID, "runId", run.ID)
+			continue
 		}
 		data, err := schema.Marshal(mastra.WebhookWork{Hook: h.ID, Pass: run.Pass})
 		if err != nil {

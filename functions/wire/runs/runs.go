@@ -35,6 +35,9 @@ func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Cont
 	if err = errors.Join(err, errEmbedder, errVectors, errQueue, errHook, errVersion); err != nil {
 		return nil, err
 	}
+	if hook != nil && !queued {
+		return nil, errors.New("WEBHOOK_URL needs a queue: QUEUE_URL")
+	}
 	options := []engine.Option{engine.Version(version)}
 	if queued {
 		if b.Queue, err = sqs.OpenPlace(context.Background(), place); err != nil {

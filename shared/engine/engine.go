@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -17,7 +19,8 @@ import (
 type Engine struct {
 	supervisor *runlog.Supervisor
 	streams    *runlog.Recorder
-	owner      string
+	owner      string // the beginning of what its executions are called in leases
+	executions atomic.Int64
 	lease      time.Duration
 	heartbeat  time.Duration
 	handsOver  bool
@@ -50,6 +53,11 @@ func Attempts(n int) Option { return func(e *Engine) { e.attempts = n } }
 // Version is the code's: one that is deployed later has a higher one. A run that was begun by newer code, and does not fit
 // this one, is left to that. 0 is not known.
 func Version(v int64) Option { return func(e *Engine) { e.version = v } }
+
+// newOwner names an execution.
+func (e *Engine) newOwner() string {
+	return e.owner + "." + strconv.FormatInt(e.executions.Add(1), 36)
+}
 
 // New makes an Engine whose goroutines s owns. Each has a name of its own in leases.
 func New(s *runlog.Supervisor, opts ...Option) *Engine {

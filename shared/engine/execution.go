@@ -19,6 +19,7 @@ type execution struct {
 	m       *mastra.Mastra
 	g       *mastra.Graph
 	key     runKey
+	owner   string          // in the lease: of this execution alone, so that another one of this process has another fence
 	ctx     context.Context // of the steps
 	cancel  context.CancelCauseFunc
 	store   context.Context // of the storage: it outlives a cancel
@@ -71,6 +72,9 @@ func (e *Engine) launch(ctx context.Context, x *execution, how manner) error {
 		return err
 	}
 	x.e, x.key, x.first = e, runKey{mastra.Tenant(ctx), x.run.ID}, true
+	if x.owner == "" {
+		x.owner = e.newOwner()
+	}
 	x.stored, x.done, x.handed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	inside := mastra.WithRequest(mastra.NewContext(task.Context(), x.m), nil) // what a step calls is not the request itself
 	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequestContext(inside, x.run.Context))
@@ -287,7 +291,7 @@ func (x *execution) update(hold bool) mastra.RunUpdate {
 	now := mastra.TimeOf(x.m.Now())
 	x.run.UpdatedAt = now
 	if hold {
-		x.run.Owner, x.run.LeaseUntil = x.e.owner, now+mastra.Time(x.e.lease.Milliseconds())
+		x.run.Owner, x.run.LeaseUntil = x.owner, now+mastra.Time(x.e.lease.Milliseconds())
 		x.renewed.Store(int64(now))
 	}
 	up := mastra.RunUpdate{Run: x.run}

@@ -50,7 +50,7 @@ func (e *Engine) renew(x *execution) {
 	ctx, cancel := context.WithTimeout(x.store, e.heartbeat)
 	defer cancel()
 	now := mastra.TimeOf(x.m.Now())
-	run, err := x.m.Storage.Lease(ctx, x.run.ID, e.owner, now+mastra.Time(e.lease.Milliseconds()))
+	run, err := x.m.Storage.Lease(ctx, x.run.ID, x.owner, now+mastra.Time(e.lease.Milliseconds()))
 	select {
 	case <-x.done:
 		return
@@ -151,8 +151,8 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execut
 	if reason != "" && run.Version > e.version && e.version != 0 {
 		return nil, &mastra.Again{After: newerCode}
 	}
-	released := run.Owner == ""
-	run, err = m.Storage.Lease(ctx, id, e.owner, now+mastra.Time(e.lease.Milliseconds()))
+	released, owner := run.Owner == "", e.newOwner()
+	run, err = m.Storage.Lease(ctx, id, owner, now+mastra.Time(e.lease.Milliseconds()))
 	if code := mastra.CodeOf(err); code == mastra.CodeConflict || code == mastra.CodeNotFound {
 		return nil, nil // another one was first
 	} else if err != nil {
@@ -171,7 +171,7 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execut
 		ctx = mastra.WithPrincipal(ctx, run.Caller)
 	}
 	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID, "released", released)
-	x := &execution{m: m, g: w.Graph(), run: *run, from: mastra.StatusRunning, taken: true}
+	x := &execution{m: m, g: w.Graph(), run: *run, owner: owner, from: mastra.StatusRunning, taken: true}
 	return x, e.launch(ctx, x, background)
 }
 

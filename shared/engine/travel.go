@@ -57,7 +57,8 @@ func (e *Engine) travel(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 	}
 	from := run.Status
 	// Whoever still works on the run, without knowing that it has ended, must not write any more: its fence is raised.
-	leased, err := m.Storage.Lease(ctx, run.ID, e.owner+"/"+mastra.NewID(), mastra.TimeOf(m.Now())+mastra.Time(e.lease.Milliseconds()))
+	owner := e.newOwner()
+	leased, err := m.Storage.Lease(ctx, run.ID, owner, mastra.TimeOf(m.Now())+mastra.Time(e.lease.Milliseconds()))
 	if mastra.CodeOf(err) == mastra.CodeConflict {
 		return nil, errStillRuns
 	} else if err != nil {
@@ -75,7 +76,7 @@ func (e *Engine) travel(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 	run.PerStep, run.Tracing, run.Version, run.Attempts = c.PerStep, c.Tracing, e.version, 0
 	run.Context = merged(run.Context, mastra.RequestContextOf(ctx))
 	run.Pass++
-	x := &execution{m: m, g: w.Graph(), run: *run, from: from, reset: true}
+	x := &execution{m: m, g: w.Graph(), owner: owner, run: *run, from: from, reset: true}
 	for _, s := range t.steps {
 		x.dirty = append(x.dirty, s.Key)
 	}

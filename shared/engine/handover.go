@@ -113,7 +113,10 @@ func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) e
 	}
 	select {
 	case <-x.done:
-		if x.err != nil && !errors.Is(x.err, errReleased) && !errors.Is(x.err, errLost) {
+		switch {
+		case errors.Is(x.err, errLost): // whoever has it may die, too
+			return &mastra.Again{After: e.lease}
+		case x.err != nil && !errors.Is(x.err, errReleased):
 			return x.err
 		}
 	default:

@@ -50,6 +50,12 @@ func (e *Engine) renew(x *execution) {
 	ctx, cancel := context.WithTimeout(x.store, e.heartbeat)
 	defer cancel()
 	now := mastra.TimeOf(x.m.Now())
+	if int64(now)-x.renewed.Load() >= e.lease.Milliseconds() { // late: another one may have had it, which is not to be disturbed
+		if run, err := x.m.Storage.Run(ctx, x.run.ID); err != nil || run.Owner != x.owner {
+			e.lose(x)
+			return
+		}
+	}
 	run, err := x.m.Storage.Lease(ctx, x.run.ID, x.owner, now+mastra.Time(e.lease.Milliseconds()))
 	select {
 	case <-x.done:
@@ -153,8 +159,8 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execut
 	}
 	released, owner := run.Owner == "", e.newOwner()
 	run, err = m.Storage.Lease(ctx, id, owner, now+mastra.Time(e.lease.Milliseconds()))
-	if code := mastra.CodeOf(err); code == mastra.CodeConflict || code == mastra.CodeNotFound {
-		return nil, nil // another one was first
+	if mastra.CodeOf(err) == mastra.CodeConflict { // another one was first
+		return nil, &mastra.Again{After: e.lease}
 	} else if err != nil {
 		return nil, err
 	}

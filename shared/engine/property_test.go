@@ -32,7 +32,7 @@ func TestRandomGraphs(t *testing.T) {
 					path := run.Suspended[g.rand.IntN(len(run.Suspended))]
 					run = resume(t, p, w, mastra.WorkflowResume{RunID: run.ID, Step: path, Data: mastra.JSON(`{"add":3}`)})
 				}
-				got := ""
+				var got string
 				switch {
 				case run.Error != nil:
 					got = "error"

@@ -2,7 +2,10 @@ package runlog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -28,6 +31,7 @@ func encodeBlock(chunks []mastra.Chunk) ([]byte, error) {
 	}
 	b := make([]byte, 0, size+256)
 	var last *mastra.Chunk // the delta that was written in full
+	var before []byte      // the record written last, but for deltas
 	for i := range chunks {
 		c := &chunks[i]
 		if i > 0 {
@@ -44,9 +48,55 @@ func encodeBlock(chunks []mastra.Chunk) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		b = append(b, data...)
+		b = appendRecord(b, data, before)
+		before = data
 	}
 	return b, nil
+}
+
+// leastShared is how many bytes two records must have in common to be worth it.
+const leastShared = 256
+
+// appendRecord appends a record. A finish repeats most of the step-finish before it: what their payloads begin with is not
+// written again. It is then "=FROM,LENGTH,HEAD:" with where that stands in the record before, and how long the record's own
+// head is, which stands with the rest behind it.
+func appendRecord(b, data, before []byte) []byte {
+	from, head := bytes.Index(before, payloadKey), bytes.Index(data, payloadKey)
+	n := 0
+	if from >= 0 && head >= 0 {
+		for most := min(len(before)-from, len(data)-head); n < most && before[from+n] == data[head+n]; n++ {
+		}
+	}
+	if n < leastShared {
+		return append(b, data...)
+	}
+	b = strconv.AppendInt(append(b, '='), int64(from), 10)
+	b = strconv.AppendInt(append(b, ','), int64(n), 10)
+	b = strconv.AppendInt(append(b, ','), int64(head), 10)
+	return append(append(append(b, ':'), data[:head]...), data[head+n:]...)
+}
+
+var payloadKey = []byte(`"payload":`)
+
+// wholeRecord is a record as it was before appendRecord.
+func wholeRecord(record, before []byte) ([]byte, error) {
+	if len(record) == 0 || record[0] != '=' {
+		return record, nil
+	}
+	numbers, rest, ok := bytes.Cut(record[1:], []byte{':'})
+	var at [3]int
+	for i, n := range bytes.Split(numbers, []byte{','}) {
+		if i < len(at) {
+			var err error
+			at[i], err = strconv.Atoi(string(n))
+			ok = ok && err == nil && at[i] >= 0
+		}
+	}
+	from, n, head := at[0], at[1], at[2]
+	if !ok || from > len(before) || n > len(before)-from || head > len(rest) {
+		return nil, errors.New("a record refers to what is not there")
+	}
+	return slices.Concat(rest[:head], before[from:from+n], rest[head:]), nil
 }
 
 func textDelta(c *mastra.Chunk) (d mastra.TextDelta, ok bool) {
@@ -61,6 +111,7 @@ func textDelta(c *mastra.Chunk) (d mastra.TextDelta, ok bool) {
 func decodeBlock(b *mastra.ChunkBlock) ([]mastra.Chunk, error) {
 	chunks := make([]mastra.Chunk, 0, b.Count)
 	var last mastra.Chunk
+	var before []byte
 	at := b.End
 	at.Seq -= int64(b.Count)
 	if b.Count == 0 {
@@ -76,6 +127,11 @@ func decodeBlock(b *mastra.ChunkBlock) ([]mastra.Chunk, error) {
 			}
 			c.Payload = mastra.TextDelta{ID: last.Payload.(mastra.TextDelta).ID, Text: c.Text}
 		} else {
+			record, err := wholeRecord(record, before)
+			if err != nil {
+				return nil, fmt.Errorf("a stored block of run %s: %w", b.RunID, err)
+			}
+			before = record
 			var read struct {
 				Type    string      `json:"type"`
 				RunID   string      `json:"runId"`

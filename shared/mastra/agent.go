@@ -47,6 +47,8 @@ type AgentRunner interface {
 	ResumeStream(ctx context.Context, m *Mastra, a *Agent, c AgentResume) (iter.Seq2[Chunk, error], error)
 	// Observe yields a run's chunks behind after until its stream stops, wherever the run goes on.
 	Observe(ctx context.Context, m *Mastra, runID string, after Position) (iter.Seq2[Chunk, error], error)
+	// Network has the agent's model route a task through its agents, workflows and tools, and returns the chunks.
+	Network(ctx context.Context, m *Mastra, a *Agent, c AgentCall) (iter.Seq2[Chunk, error], error)
 	// Send hands a message to the run that a thread has under way, or begins one; it returns once that is durable. The
 	// thread's subscribers see what follows.
 	Send(ctx context.Context, m *Mastra, a *Agent, s AgentMessage) (runID string, err error)

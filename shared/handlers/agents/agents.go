@@ -24,6 +24,7 @@ func Routes() []server.Route {
 		server.Stream("POST /agents/:agentId/stream/vnext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/streamVNext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/stream-until-idle", server.SSE, Stream, run, server.Summary("Stream agent response; there are no background tasks to wait for")),
+		server.Stream("POST /agents/:agentId/network", server.SSE, Network, run, server.Summary("Route a task through an agent's network")),
 	}, approvalRoutes(), threadRoutes(), modelRoutes(), refusedRoutes())
 }
 
@@ -165,6 +166,15 @@ func Stream(ctx context.Context, m *mastra.Mastra, in GenerateInput) (iter.Seq2[
 		return nil, err
 	}
 	return m.Agents.Stream(mastra.WithRequestContext(ctx, in.RequestContext), m, a, call)
+}
+
+// Network routes a task through the agents, workflows and tools of an agent.
+func Network(ctx context.Context, m *mastra.Mastra, in GenerateInput) (iter.Seq2[mastra.Chunk, error], error) {
+	a, call, err := in.call(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return m.Agents.Network(mastra.WithRequestContext(ctx, in.RequestContext), m, a, call)
 }
 
 func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Agent, mastra.AgentCall, error) {

@@ -193,6 +193,16 @@ func makeFindable(ctx context.Context, m *mastra.Mastra, memory *mastra.Memory, 
 	}
 }
 
+// recalling is the memory of an agent that has semantic recall, nil where none has. All agents share one index.
+func recalling(m *mastra.Mastra) *mastra.Memory {
+	for _, a := range m.AllAgents() {
+		if a.Memory != nil && a.Memory.SemanticRecall != nil {
+			return a.Memory
+		}
+	}
+	return nil
+}
+
 // TransferInput gives a thread to another resource.
 type TransferInput struct {
 	ThreadID   string `path:"threadId" json:"-"`
@@ -218,16 +228,12 @@ func TransferThread(ctx context.Context, m *mastra.Mastra, in TransferInput) (*m
 	if err := m.Storage.TransferThread(ctx, t.ID, t.ResourceID, in.ResourceID); err != nil {
 		return nil, err
 	}
-	for _, a := range m.AllAgents() {
-		if a.Memory == nil || a.Memory.SemanticRecall == nil {
-			continue
-		}
+	if memory := recalling(m); memory != nil {
 		page, err := m.Storage.Messages(ctx, mastra.MessageQuery{ThreadID: t.ID, Descending: true, Paging: mastra.Paging{PerPage: findableMost}})
 		if err != nil {
 			return nil, err
 		}
-		makeFindable(ctx, m, a.Memory, page.Items)
-		break
+		makeFindable(ctx, m, memory, page.Items)
 	}
 	return m.Storage.Thread(ctx, t.ID)
 }

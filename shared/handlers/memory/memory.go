@@ -223,7 +223,7 @@ func Save(ctx context.Context, m *mastra.Mastra, in SaveInput) (Saved, error) {
 		in.Messages[i].ThreadID = in.ThreadID // the path wins
 		in.Messages[i].ResourceID = in.ResourceID
 	}
-	return save(ctx, m, nil, in.Messages)
+	return save(ctx, m, recalling(m), in.Messages)
 }
 
 // SaveMessagesInput adds messages to the threads that they name.
@@ -246,7 +246,7 @@ func SaveMessages(ctx context.Context, m *mastra.Mastra, in SaveMessagesInput) (
 	if lost > 0 {
 		return Saved{}, mastra.Errorf(mastra.CodeInvalid, "All messages must have threadId and resourceId fields. Found %d invalid message(s).", lost)
 	}
-	var memory *mastra.Memory
+	memory := recalling(m)
 	if in.AgentID != "" {
 		var err error
 		if memory, err = memoryOf(m, in.AgentID); err != nil {

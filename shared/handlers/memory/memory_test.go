@@ -110,6 +110,12 @@ func TestSearch(t *testing.T) {
 	if err != nil || got.Count != 1 || got.Type != "semantic" || got.Results[0].Context.Before[0].ID != "t1-0" || got.Results[0].Context.After[0].ID != "t1-2" || got.Results[0].ThreadTitle != "t1" {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if _, err := memory.Save(t.Context(), m, memory.SaveInput{ThreadID: "t4", ResourceID: "cem", Messages: []memory.SavedMessage{{ID: "t4-0", Role: "user", Content: memory.Body(`"a walrus"`)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := found(t, t.Context(), m, "semantic", "cem", "", "walrus"); strings.Join(got, " ") != "t4-0" {
+		t.Errorf("saved at the document's path: %v", got)
+	}
 	_, err = memory.SearchMemory(t.Context(), m, memory.SearchInput{AgentID: "semantic", ResourceID: "bob", ThreadID: "t1", Query: "x"})
 	refuses(t, "another's thread", mastra.CodeForbidden, err)
 	_, err = memory.SearchMemory(t.Context(), m, memory.SearchInput{AgentID: "forgetful", ResourceID: "bob", Query: "x"})
@@ -125,7 +131,7 @@ func TestSearch(t *testing.T) {
 		t.Fatal(err)
 	}
 	index, err := m.Vectors[0].Store.DescribeIndex(t.Context(), "memory_messages_256")
-	if err != nil || index.Count != 3 {
+	if err != nil || index.Count != 4 {
 		t.Errorf("vectors left: %+v, %v", index, err)
 	}
 }

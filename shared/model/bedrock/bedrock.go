@@ -45,7 +45,7 @@ func NewClient(transport http.RoundTripper) *Client {
 	})}
 }
 
-// retrying says how often the SDK sends a call again: it waits as a Retry-After says, and longer each time.
+// retrying says how often the SDK sends a call again that was throttled, or failed before an answer began.
 func retrying(retries *int) func(*api.Options) {
 	n := upstream.StandardRetries
 	if retries != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mastralambda/shared/agentloop"
+	"mastralambda/shared/engine"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model/offline"
 	"mastralambda/shared/runlog"
@@ -88,6 +89,18 @@ func TestCost(t *testing.T) {
 	check("the oldest 40 messages", m.of(t, page(mastra.MessageQuery{Paging: mastra.Paging{PerPage: 40}})), 2, 1, 8, 0)
 
 	check("start-async of 3 steps", m.of(t, func() error { return threeSteps(ctx, s, "w") }), 5, 4, 0, 10)
+	flow := mastra.NewWorkflow[string, string]("three").Then(text3("trim")).Then(text3("upper")).Then(text3("greet"))
+	three, err := mastra.New(mastra.Config{Workflows: []mastra.Workflow{flow}, Backends: mastra.Backends{Storage: s, Logger: log, Engine: engine.New(runs)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("start-async of 3 steps, by the engine, with its trace", m.of(t, func() error {
+		run, err := three.Engine.Start(ctx, three, flow, mastra.WorkflowCall{Input: mastra.JSON(`" ada "`)})
+		if err == nil && run.Status != mastra.StatusSuccess {
+			t.Errorf("%+v", run)
+		}
+		return err
+	}), 8, 4, 0, 19)
 	var read *mastra.Run
 	check("a run with its steps", m.of(t, func() (err error) { read, err = s.Run(ctx, "w"); return err }), 1, 1, 2, 0)
 	if len(read.Steps) != 3 || read.Status != mastra.StatusSuccess {
@@ -136,6 +149,11 @@ func idle(t *testing.T, s *Store, ctx context.Context, id string) {
 		Messages: []mastra.Message{{ID: "old", ThreadID: id, Role: "user", CreatedAt: 5, Content: mastra.JSON(`{}`)}}}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// text3 is one of three steps.
+func text3(id string) *mastra.Step {
+	return mastra.NewStep(id, func(_ context.Context, s string) (string, error) { return s + id, nil })
 }
 
 // threeSteps are the commits of a workflow of three steps.

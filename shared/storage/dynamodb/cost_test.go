@@ -54,6 +54,15 @@ func TestCost(t *testing.T) {
 		return generate(mastra.WithRequest(ctx, &mastra.Request{ID: "r", IdempotencyKey: "key"}), "t")()
 	}), 6, 3, 3, 24)
 
+	own := agent.Memory
+	agent.Memory = &mastra.Memory{LastMessages: 10, WorkingMemory: &mastra.WorkingMemory{}}
+	check("generate, with a working memory", m.of(t, generate(ctx, "t")), 10, 3, 3.5, 16) // read beside the thread
+	agent.Memory = own
+	notes := mastra.Notes{Of: mastra.NotesOf{ResourceID: "me"}, Data: "# Notes"}
+	check("a resource's working memory, changed", m.of(t, func() error { return s.SaveWorkingMemory(ctx, notes) }), 1, 1, 0, 1)
+	notes.Of = mastra.NotesOf{ThreadID: "t"}
+	check("a thread's working memory, changed", m.of(t, func() error { return s.SaveWorkingMemory(ctx, notes) }), 1, 1, 0, 4)
+
 	stream := func(runID string) func() error {
 		return func() error {
 			chunks, err := app.Agents.Stream(mastra.NewContext(ctx, app), app, agent, mastra.AgentCall{Messages: mastra.UserMessage("How does memory in agents work?"), ThreadID: "t", ResourceID: "me", RunID: runID})
@@ -74,6 +83,15 @@ func TestCost(t *testing.T) {
 		_, err := s.Chunks(ctx, "run", mastra.Position{Epoch: 1 << 40}, 16)
 		return err
 	}), 1, 1, 1, 0)
+
+	var said *mastra.Page[mastra.Message]
+	if said, err = s.Messages(ctx, mastra.MessageQuery{ThreadID: "t", Paging: mastra.Paging{PerPage: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	check("two messages by id, each with its neighbours", m.of(t, func() error {
+		_, err := s.MessagesAround(ctx, []mastra.MessageRef{{ID: said.Items[0].ID, Before: 1, After: 1}, {ID: said.Items[1].ID, Before: 1, After: 1}})
+		return err
+	}), 7, 2, 8, 0)
 
 	b := mastra.Batch{Threads: []mastra.Thread{{ID: "page", ResourceID: "me", CreatedAt: 1, UpdatedAt: 1}}}
 	for i := range 200 {

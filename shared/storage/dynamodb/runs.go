@@ -371,7 +371,10 @@ func (s *Store) Runs(ctx context.Context, q mastra.RunQuery) (*mastra.Page[mastr
 			l.pks = append(l.pks, workflowPK(tenant, w, shard))
 		}
 	}
-	if q.ResourceID != "" || q.Status != "" {
+	switch {
+	case q.Status != "" && !q.Status.Ended() && q.WorkflowID != "" && q.ResourceID == "": // an index has them alone
+		l.index, l.pks, l.total = index2, allShards(tenant, "st#"+part(q.WorkflowID)+"#"+string(q.Status)), nil
+	case q.ResourceID != "" || q.Status != "":
 		l.keep = func(e *entry) (bool, error) {
 			status, resource, _ := strings.Cut(textOf(e.sum), "\n")
 			return (q.Status == "" || status == string(q.Status)) && (q.ResourceID == "" || resource == q.ResourceID), nil

@@ -1,0 +1,100 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"mastralambda/infra/services"
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/storage/dynamodb"
+)
+
+// The worker carries out what was started without waiting, answers as an event source mapping expects, and names the
+// messages that are not over.
+func TestWorker(t *testing.T) {
+	ctx, name := t.Context(), "worker-"+mastra.NewID()
+	endpoint, queues := services.DynamoDB(t), services.Queues(t)
+	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+	url := fmt.Sprintf("dynamodb://?threads=%s-t&runs=%s-r&observability=%s-o", name, name, name)
+	tables, err := dynamodb.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := dynamodb.Open(cfg, tables)
+	if err := store.CreateTables(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	cfg.BaseEndpoint = &queues
+	client := awssqs.NewFromConfig(cfg)
+	made, err := client.CreateQueue(ctx, &awssqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"VisibilityTimeout": "900"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"STORAGE_URL": url, "QUEUE_URL": *made.QueueUrl, "QUEUE_ARN": "arn:aws:sqs:us-east-1:000000000000:" + name, "DEAD_QUEUE_URL": *made.QueueUrl,
+		"SCHEDULER_GROUP": name, "SCHEDULER_ROLE_ARN": "arn:aws:iam::000000000000:role/scheduler", "MODEL": "offline/demo"}
+	flow := mastra.NewWorkflow[int, int]("w").Then(mastra.NewStep("a", func(_ context.Context, n int) (int, error) {
+		if n < 0 {
+			return 0, errors.New("below zero")
+		}
+		return n + 1, nil
+	}))
+	app := func(b mastra.Backends) (*mastra.Mastra, error) {
+		return mastra.New(mastra.Config{Workflows: []mastra.Workflow{flow}, Backends: b})
+	}
+	w, err := New(app, func(k string) string { return env[k] }, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive := func() events.SQSEvent {
+		t.Helper()
+		got, err := client.ReceiveMessage(ctx, &awssqs.ReceiveMessageInput{QueueUrl: made.QueueUrl, WaitTimeSeconds: 5, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"}})
+		if err != nil || len(got.Messages) != 1 {
+			t.Fatalf("%+v %v", got, err)
+		}
+		m := got.Messages[0]
+		return events.SQSEvent{Records: []events.SQSMessage{{MessageId: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes}}}
+	}
+	for input, want := range map[string]mastra.RunStatus{"1": mastra.StatusSuccess, "-1": mastra.StatusFailed} { // a run that fails is work that is done
+		run, err := w.m.Engine.Background(ctx, w.m, flow, mastra.WorkflowCall{Input: mastra.JSON(input)})
+		if err != nil || run.Status != mastra.StatusRunning {
+			t.Fatalf("%+v %v", run, err)
+		}
+		out, err := w.Invoke(ctx, receive())
+		if err != nil || len(out.BatchItemFailures) != 0 {
+			t.Errorf("%+v %v", out, err)
+		}
+		if run, err = store.Run(ctx, run.ID); err != nil || run.Status != want {
+			t.Errorf("%s: %+v %v", input, run, err)
+		}
+	}
+	if err := w.queue.Send(ctx, mastra.Work{Kind: "unknown", ID: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	e := receive()
+	e.Records = append(e.Records, events.SQSMessage{MessageId: "torn", Body: "{"})
+	out, err := w.Invoke(ctx, e)
+	if err != nil || len(out.BatchItemFailures) != 2 || out.BatchItemFailures[0].ItemIdentifier != e.Records[0].MessageId || out.BatchItemFailures[1].ItemIdentifier != "torn" {
+		t.Errorf("%+v %v", out, err)
+	}
+	for _, k := range []string{"QUEUE_URL", "CODE_VERSION"} {
+		wrong := map[string]string{"CODE_VERSION": "x"}
+		if _, err := New(app, func(name string) string {
+			if name == k {
+				return wrong[k]
+			}
+			return env[name]
+		}, io.Discard); err == nil {
+			t.Errorf("it starts without a good %s", k)
+		}
+	}
+}

@@ -78,7 +78,7 @@ func Start(ctx context.Context, bootstrap string, env []string, log io.Writer) (
 	in.cmd = exec.CommandContext(context.WithoutCancel(ctx), bootstrap)
 	in.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region}, env...)
-	in.cmd.Stdout, in.cmd.Stderr = log, log
+	in.cmd.Stdout, in.cmd.Stderr, in.cmd.SysProcAttr = log, log, attributes()
 	start := time.Now()
 	err = in.cmd.Start()
 	in.mu.Unlock()

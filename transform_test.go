@@ -269,9 +269,6 @@ func TestTransformedFunctions(t *testing.T) {
 	}
 	functions := ofType(resources, "AWS::Lambda::Function")
 	for _, f := range folders {
-		if f.Name() == "worker" {
-			continue // its queue is not in the template yet
-		}
 		if name := strings.ToUpper(f.Name()[:1]) + f.Name()[1:] + "Function"; f.Name() != "wire" && functions[name].Type == "" {
 			t.Errorf("functions/%s is not deployed", f.Name())
 		}
@@ -384,6 +381,14 @@ func TestTransformedDataAndAlarms(t *testing.T) {
 	if at(resources["VectorsFunction"].Properties, "VpcConfig", "SubnetIds") == nil || at(resources["DynamoDBEndpoint"].Properties, "VpcEndpointType") != "Gateway" {
 		t.Error("the vectors function has no way to its database, or to the API keys")
 	}
+	queue, mapping := resources["Queue"].Properties, resources["WorkerFunctionQueue"].Properties
+	if timeout, _ := resources["WorkerFunction"].Properties["Timeout"].(float64); queue["VisibilityTimeout"].(float64) < timeout || at(queue, "RedrivePolicy", "deadLetterTargetArn") == nil ||
+		at(queue, "RedrivePolicy", "maxReceiveCount").(float64) <= 8 || resources["DeadQueue"].Properties["MessageRetentionPeriod"] != 14*24*3600.0 {
+		t.Errorf("the queue: %s", text(queue)) // the worker itself gives work up after eight attempts
+	}
+	if mapping["BatchSize"] != 1.0 || text(mapping["FunctionResponseTypes"]) != `["ReportBatchItemFailures"]` || at(mapping, "ScalingConfig", "MaximumConcurrency") == nil {
+		t.Errorf("the worker's mapping: %s", text(mapping))
+	}
 	for _, kind := range []string{"AWS::EC2::InternetGateway", "AWS::EC2::NatGateway"} {
 		if len(ofType(resources, kind)) != 0 {
 			t.Errorf("the VPC has a way out: %s", kind)
@@ -405,6 +410,9 @@ func TestTransformedDataAndAlarms(t *testing.T) {
 				t.Errorf("nobody is told of %s of %s", metric, name)
 			}
 		}
+	}
+	if !alarmed[`ApproximateNumberOfMessagesVisible{"Fn::GetAtt":["DeadQueue","QueueName"]}`] || !alarmed[`ApproximateAgeOfOldestMessage{"Fn::GetAtt":["Queue","QueueName"]}`] {
+		t.Errorf("nobody is told of dead letters, or of a queue that stands still: %v", alarmed)
 	}
 	if !alarmed[`5XXError{"Fn::Sub":"${AWS::StackName}-${Stage}"}`] {
 		t.Errorf("nobody is told of 5xx: %v", alarmed)

@@ -144,7 +144,10 @@ func (s *source) deliver(ctx context.Context, messages []types.Message) error {
 	for _, m := range e.Records {
 		if !failed[m.MessageId] {
 			_, err := s.client.DeleteMessage(context.WithoutCancel(ctx), &sqs.DeleteMessageInput{QueueUrl: &s.url, ReceiptHandle: &m.ReceiptHandle})
-			errs = append(errs, err)
+			var gone *types.ReceiptHandleIsInvalid
+			if !errors.As(err, &gone) { // the function deleted it itself, which SQS takes for good
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

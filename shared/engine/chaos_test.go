@@ -458,7 +458,7 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 	dir := t.TempDir()
 	w := world{dir: dir, storage: "sqlite://" + filepath.Join(dir, "runs.db")}
-	w.storm(t, 1000, 4, 40, 500*time.Millisecond)
+	w.storm(t, 1000, 4, 30, 900*time.Millisecond)
 }
 
 // The same over DynamoDB and SQS, where processes hand runs to each other.

@@ -3,9 +3,12 @@ package agentloop_test
 import (
 	"context"
 	"iter"
+	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -17,6 +20,10 @@ type nothing struct{ mastra.Storage }
 func (nothing) Commit(context.Context, *mastra.Batch) error { return nil }
 func (nothing) Recall(context.Context, string, int) (*mastra.Thread, []mastra.Message, error) {
 	return nil, nil, nil
+}
+
+func (nothing) Lease(_ context.Context, id, owner string, _ mastra.Time) (*mastra.Run, error) {
+	return &mastra.Run{ID: id, Owner: owner, Fence: 1, Status: mastra.StatusRunning}, nil
 }
 
 // fixed is a model that always answers the same.
@@ -103,4 +110,60 @@ func BenchmarkStream(b *testing.B) {
 			}
 		}
 	})
+}
+
+// flowing is a model that says n words and then waits to be let go.
+type flowing struct {
+	n    int
+	said *sync.WaitGroup // each call is done with its words
+	end  chan struct{}
+}
+
+func (flowing) Info() mastra.ModelInfo {
+	return mastra.ModelInfo{Provider: "test", ID: "flowing", Version: "v2"}
+}
+
+func (f flowing) Stream(context.Context, *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
+	return func(yield func(mastra.ModelPart, error) bool) {
+		yield(mastra.ModelPart{Type: mastra.ModelTextStart, ID: "t"}, nil)
+		for range f.n {
+			yield(mastra.ModelPart{Type: mastra.ModelTextDelta, ID: "t", Text: "word "}, nil)
+		}
+		f.said.Done()
+		<-f.end
+		yield(mastra.ModelPart{Type: mastra.ModelTextEnd, ID: "t"}, nil)
+		yield(mastra.ModelPart{Type: mastra.ModelFinish, Finish: mastra.FinishStop}, nil)
+	}
+}
+
+// What a stream under way holds in memory once its chunks are stored, however long it is: 10 000 at once, nobody reads them.
+func BenchmarkStreamsAtOnce(b *testing.B) {
+	for _, words := range []int{100, 1000} {
+		b.Run(strconv.Itoa(words)+" chunks", func(b *testing.B) {
+			const streams = 10_000
+			for b.Loop() {
+				model := flowing{words, &sync.WaitGroup{}, make(chan struct{})}
+				model.said.Add(streams)
+				w := newWorldOn(b, nothing{}, model, echoAgent())
+				a, _ := w.Agent("echo-agent")
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				for range streams {
+					if _, err := w.runner.Stream(context.Background(), w.Mastra, a, mastra.AgentCall{Messages: mastra.UserMessage("go")}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				model.said.Wait()
+				time.Sleep(3 * time.Second) // what is left is stored
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc+after.StackInuse-before.StackInuse)/streams, "B/stream")
+				close(model.end)
+				if err := w.runs.Drain(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -410,8 +410,24 @@ func (x *run) steps() error {
 		if err := x.checkpoint(n, n+1 < limit); err != nil {
 			return err
 		}
+		if x.agent.StopWhen != nil && x.agent.StopWhen(x.infos()) {
+			return nil
+		}
 	}
 	return nil
+}
+
+// infos are the steps as StopWhen sees them.
+func (x *run) infos() []mastra.StepInfo {
+	list := make([]mastra.StepInfo, len(x.Steps))
+	for i := range x.Steps {
+		s := &x.Steps[i]
+		list[i] = mastra.StepInfo{Text: s.text(), Finish: s.Finish, Usage: s.Usage}
+		for _, c := range s.calls() {
+			list[i].ToolCalls = append(list[i].ToolCalls, c.Name)
+		}
+	}
+	return list
 }
 
 // checkpoint makes a step durable that another one follows.

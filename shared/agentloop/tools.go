@@ -2,6 +2,7 @@ package agentloop
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,7 +26,7 @@ func (x *run) runTools(s *step, parent span) {
 		spans[0] = x.runTool(calls[0], parent)
 	} else {
 		var all sync.WaitGroup
-		slots := make(chan struct{}, atOnce)
+		slots := make(chan struct{}, cmp.Or(x.agent.ToolsAtOnce, atOnce))
 		for i, c := range calls {
 			slots <- struct{}{}
 			all.Go(func() {
@@ -74,6 +75,11 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q was not run: it requires a person's approval, which cannot be asked for here.", c.Name)}
 	default:
 		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: id, RunID: x.RunID})
+		if t.Timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, t.Timeout)
+			defer cancel()
+		}
 		err := runlog.Safely(func() (err error) {
 			if c.Answer != nil {
 				c.Result, err = t.CallAgain(ctx, c.Args, c.Answer)
@@ -116,6 +122,8 @@ func (x *run) toolError(c *call, err error) *mastra.RunError {
 	var panicked *runlog.PanicError
 	var known *mastra.Error
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && x.ctx.Err() == nil:
+		return &mastra.RunError{Name: "TimeoutError", Message: fmt.Sprintf("Tool %q took too long", c.Name)}
 	case errors.As(err, &panicked):
 		x.m.Logger.ErrorContext(x.ctx, "a tool panicked", "runId", x.RunID, "tool", c.Name, "panic", fmt.Sprint(panicked.Value), "stack", string(panicked.Stack))
 		return &mastra.RunError{Name: "Error", Message: "Tool execution failed"}

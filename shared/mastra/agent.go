@@ -16,13 +16,23 @@ type Agent struct {
 	Name         string
 	Description  string
 	Instructions string
-	Model        string        // "provider/model-id"; empty is the deployment's MODEL
-	Models       []ModelChoice // instead of Model: the next one is asked where one fails
-	Tools        []Callable    // tools, other agents, workflows
-	Memory       *Memory       // nil: the agent keeps nothing
-	MaxSteps     int           // model calls of one run; 5 where 0
-	Voice        Voice         // nil: it has none
-	Scorers      []*Scorer     // judge its answers
+	Model        string                      // "provider/model-id"; empty is the deployment's MODEL
+	Models       []ModelChoice               // instead of Model: the next one is asked where one fails
+	Tools        []Callable                  // tools, other agents, workflows
+	Memory       *Memory                     // nil: the agent keeps nothing
+	MaxSteps     int                         // model calls of one run; 5 where 0
+	ToolsAtOnce  int                         // tool calls of one step that run at the same time; 10 where 0
+	StopWhen     func(steps []StepInfo) bool // asked behind each step; true ends the run
+	Voice        Voice                       // nil: it has none
+	Scorers      []*Scorer                   // judge its answers
+}
+
+// StepInfo is a step of a run, as StopWhen sees it.
+type StepInfo struct {
+	Text      string
+	ToolCalls []string // names
+	Finish    FinishReason
+	Usage     Usage
 }
 
 // ModelChoice is one model of an agent's list.

@@ -2,6 +2,7 @@ package mastra
 
 import (
 	"context"
+	"time"
 
 	"mastralambda/shared/schema"
 )
@@ -13,6 +14,7 @@ type Tool struct {
 	Description     string
 	Input, Output   *schema.Schema // Output is nil where none is declared
 	RequireApproval bool           // an agent asks before it runs the tool
+	Timeout         time.Duration  // how long a call by an agent may take; 0 is the run's own time
 	Resume          *schema.Schema // of what a suspended call is answered with; nil where the tool cannot suspend
 	run             func(ctx context.Context, in, resume JSON) (JSON, error)
 }
@@ -58,6 +60,9 @@ func (t *Tool) Named(key string) *Tool { t.Key = key; return t }
 
 // WithApproval makes every agent ask before it runs the tool.
 func (t *Tool) WithApproval() *Tool { t.RequireApproval = true; return t }
+
+// Within gives a call of the tool by an agent so much time. The tool has to heed its context.
+func (t *Tool) Within(d time.Duration) *Tool { t.Timeout = d; return t }
 
 // Step makes a tool a Runnable.
 func (t *Tool) Step() *Step {

@@ -63,9 +63,12 @@ func (f Function) Application(getenv func(string) string, out io.Writer) (m *mas
 	b := mastra.Backends{Logger: logger}
 	exporter := c.telemetry.Exporter(logger)
 	b.Tracing = c.telemetry.Tracing
-	if b.Storage, err = dynamodb.OpenURL(context.Background(), c.storageURL); err != nil {
+	storage, err := dynamodb.OpenURL(context.Background(), c.storageURL)
+	if err != nil {
 		return nil, nil, err
 	}
+	storage.Keep(c.telemetry.Retention)
+	b.Storage = storage
 	if f.Runner != nil {
 		if settle, err = f.Runner(getenv, &b); err != nil {
 			return nil, nil, err

@@ -232,6 +232,29 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// No span of a generate that was answered is lost, even if the process dies with the answer.
+func TestKillKeepsSpans(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		url, process := serve(t, "DATA_DIR="+dir)
+		status, body := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages": "What is 2+2?", "memory": {"thread": "t", "resource": "ann"}}`)
+		process.Process.Kill()
+		process.Wait()
+		if status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+		url, process = serve(t, "DATA_DIR="+dir)
+		_, trace := call(t, "GET", url+"/api/observability/traces/"+regexp.MustCompile(`"traceId":"([0-9a-f]{32})"`).FindStringSubmatch(body)[1], "")
+		for kind, n := range map[string]int{"agent_run": 1, "model_generation": 1, "model_step": 2, "model_inference": 2, "tool_call": 1, "memory_operation": 2} {
+			if got := strings.Count(trace, `"spanType":"`+kind+`"`); got != n {
+				t.Errorf("%d spans of type %s, want %d", got, kind, n)
+			}
+		}
+		process.Process.Kill()
+		process.Wait()
+	}
+}
+
 func TestKeys(t *testing.T) {
 	dir := t.TempDir()
 	key := func(args ...string) string {

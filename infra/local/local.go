@@ -140,7 +140,7 @@ func open(c config, o Options) (_ *Process, err error) {
 	if p.log, err = logstore.Open(filepath.Join(c.dataDir, "logs"), c.LogLevel, nil); err != nil {
 		return nil, err
 	}
-	if p.storage, err = sqlite.Open(c.sqlitePath); err != nil {
+	if p.storage, err = sqlite.Open(c.sqlitePath, sqlite.Keep(c.telemetry.Retention)); err != nil {
 		return nil, err
 	}
 	stores, err := p.openVectors(c, o.Vectors)

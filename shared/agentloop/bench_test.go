@@ -69,6 +69,14 @@ func BenchmarkGenerate(b *testing.B) {
 		b.SetParallelism(8)
 		b.RunParallel(turns(w))
 	})
+	b.Run("sqlite, no traces", func(b *testing.B) {
+		w := newWorld(b, &reference{id: "mock-echo"}, echoAgent())
+		none := 0.0
+		w.Tracing.Rate = &none
+		b.ReportAllocs()
+		b.SetParallelism(8)
+		b.RunParallel(turns(w))
+	})
 	b.Run("sqlite, claimed", func(b *testing.B) {
 		w := newWorld(b, &reference{id: "mock-echo"}, echoAgent())
 		b.ReportAllocs()

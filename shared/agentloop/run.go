@@ -56,11 +56,12 @@ type run struct {
 
 	structured *structured // nil where no JSON is asked for
 
-	trace  trace
-	sink   mastra.SpanSink // what tools and stores add to it
-	remote bool            // the span above is a caller's, from outside
-	answer mastra.Message  // the assistant's
-	result *mastra.AgentResult
+	trace    trace
+	sink     mastra.SpanSink // what tools and stores add to it
+	untraced bool            // nothing of its trace is kept
+	remote   bool            // the span above is a caller's, from outside
+	answer   mastra.Message  // the assistant's
+	result   *mastra.AgentResult
 }
 
 func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall, model mastra.LanguageModel) *run {
@@ -286,6 +287,7 @@ func (x *run) ready() {
 	x.prompt = append(append(x.prompt, x.context.prompt...), x.in.prompt...)
 	x.asked = len(x.prompt)
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
+	x.untraced = !x.m.Traces(x.TraceID)
 	x.ctx = mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID})
 	for i := range x.Steps {
 		if s := &x.Steps[i]; s.complete() {

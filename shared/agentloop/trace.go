@@ -119,6 +119,9 @@ func (x *run) appendCost(b []byte, cost float64) []byte {
 
 // stepTraced adds the span of step n, which was given prompt.
 func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn bool, err error) {
+	if x.untraced {
+		return
+	}
 	s := &x.Steps[n]
 	out := x.newSpan(mastra.SpanModelStep, "step: "+strconv.Itoa(n), at, x.trace.generation.id)
 	finish := s.Finish
@@ -149,6 +152,9 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 
 // inferenceTraced adds the span of step n's model call, which has just ended.
 func (x *run) inferenceTraced(n int, parent span, err error) {
+	if x.untraced {
+		return
+	}
 	s := &x.Steps[n]
 	out := x.newSpan(mastra.SpanModelInference, "inference: "+strconv.Itoa(n), span{mastra.NewSpanID(), parent.at}, parent.id)
 	finish := s.Finish
@@ -212,6 +218,9 @@ func (x *run) toolTraced(c *call, t *mastra.Tool, id string, parent span, began 
 
 // traced are all spans of the run, the root first.
 func (x *run) traced(failed error) []mastra.Span {
+	if x.untraced {
+		return nil
+	}
 	hideInput, hideOutput := x.call.Tracing.HideInput, x.call.Tracing.HideOutput
 	failure := errorJSON(failed)
 	root := x.rootSpan(hideInput, hideOutput, failure)

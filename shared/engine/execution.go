@@ -29,6 +29,7 @@ type execution struct {
 	resumed bool             // somebody answered
 	taken   bool             // another process began it
 	reset   bool             // the steps on record are replaced: time travel
+	sent    mastra.JSON      // of a run that is sent back: what the step it begins with is given; nil: as recorded
 	worked  atomic.Bool      // a step ran, or a sleep
 	timer   *time.Timer      // hands over before the invocation ends; nil where nothing ends it
 	cut     bool             // it was stopped in the middle of a step; guarded by mu

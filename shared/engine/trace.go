@@ -32,6 +32,9 @@ func newTrace(ctx context.Context, x *execution) *trace {
 	r := &x.run
 	t := &trace{x: x, recalls: x.taken}
 	input, resumed := r.Input, x.resumed
+	if x.sent != nil {
+		input = x.sent
+	}
 	for _, m := range r.Steps {
 		if at := m.Value.ResumedAt; at > 0 && at >= t.since {
 			input, resumed, t.since = m.Value.ResumePayload, true, at
@@ -46,8 +49,8 @@ func newTrace(ctx context.Context, x *execution) *trace {
 	case x.resumed:
 		r.Tracing.ParentSpanID, r.Tracing.RemoteParent, r.SpanID = r.SpanID, false, mastra.NewSpanID()
 	default:
-		r.Tracing.TraceID, r.Tracing.ParentSpanID, r.Tracing.RemoteParent = r.Tracing.Place(ctx)
-		r.TraceID, r.SpanID = r.Tracing.TraceID, mastra.NewSpanID()
+		r.TraceID, r.Tracing.ParentSpanID, r.Tracing.RemoteParent = r.Tracing.Place(ctx)
+		r.SpanID = mastra.NewSpanID()
 	}
 	var metadata mastra.Object[mastra.JSON]
 	text := func(key, value string) {

@@ -92,7 +92,7 @@ func redact(data JSON, nested int) JSON {
 		// The value of a member: its name was the last token written.
 		if outer, n := e.StackIndex(e.StackDepth()); outer == '{' && n%2 == 1 && kind != '}' {
 			name := e.StackPointer().LastToken()
-			if secretName([]byte(name)) && kind != 'n' {
+			if secretName([]byte(name)) && kind != 'n' && kind != '{' && kind != '[' { // of an object its own members are looked at
 				if d.SkipValue() != nil || e.WriteValue(JSON(redacted)) != nil {
 					return JSON(redacted)
 				}
@@ -111,6 +111,9 @@ func redact(data JSON, nested int) JSON {
 		if e.WriteToken(t) != nil {
 			return JSON(redacted)
 		}
+	}
+	if e.StackDepth() != 0 || b.Len() == 0 { // it was cut off
+		return JSON(redacted)
 	}
 	return bytes.TrimRight(b.Bytes(), "\n")
 }

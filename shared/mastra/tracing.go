@@ -29,6 +29,9 @@ func (t *Tracing) keeps(traceID string) bool {
 	return err != nil || float64(n)/float64(1<<52) < *t.Rate
 }
 
+// Traces says whether the spans of a trace are kept: where they are not, none need be made.
+func (m *Mastra) Traces(traceID string) bool { return m.Tracing.keeps(traceID) }
+
 // Record is what of a run's spans is stored: nothing where their trace is not kept, else all, redacted. They are handed to
 // the exporter, too.
 func (m *Mastra) Record(ctx context.Context, spans []Span) []Span {

@@ -2,6 +2,8 @@ package observability
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -95,8 +97,13 @@ func Logs(ctx context.Context, m *mastra.Mastra, in LogsInput) (LogPage, error) 
 
 // showLog shows a line of the log: what it was written in by its own fields, the rest as its data.
 func showLog(m *mastra.Mastra, r *mastra.LogRecord) (Record, error) {
-	have := Record{{Key: "timestamp"}, {Key: "level"}, {Key: "message"}}
-	for i, v := range []any{r.Time, r.Level, r.Message} {
+	whole, err := schema.Marshal(r.Object())
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(whole) // a line has no id of its own: one line, one id
+	have := Record{{Key: "timestamp"}, {Key: "level"}, {Key: "message"}, {Key: "logId"}}
+	for i, v := range []any{r.Time, r.Level, r.Message, fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])} {
 		data, err := schema.Marshal(v)
 		if err != nil {
 			return nil, err

@@ -340,7 +340,15 @@ func counters(tenant, kind string) string { return tenantPart(tenant) + "#N#" + 
 func (s *Store) count(ctx context.Context, table, tenant, kind, name, id, token string, by int64) error {
 	sk := short(name, 512) + "#" + strconv.Itoa(shardOf(id))
 	set, unless := once(token, 32)
-	_, err := s.write(ctx, update(table, counters(tenant, kind), sk, set+" ADD #n :by", unless, item{":mark": text(mark(token)), ":by": number(by)}), token)
+	values := item{":mark": text(mark(token)), ":by": number(by)}
+	if at, err := time.Parse(time.DateOnly, name); err == nil && table == s.tables.Observability { // see day
+		kept := s.keep.Traces
+		if kind != "traces" {
+			kept = s.kept(kind[len("scores"):] + "#")
+		}
+		set, values[":ttl"] = set+", #ttl = :ttl", number(at.Add(24*time.Hour+kept).Unix())
+	}
+	_, err := s.write(ctx, update(table, counters(tenant, kind), sk, set+" ADD #n :by", unless, values), token)
 	return err
 }
 

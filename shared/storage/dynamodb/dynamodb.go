@@ -63,6 +63,7 @@ type Store struct {
 	seq    sequence
 	hints  hints
 	names  nameCache
+	keep   mastra.Retention
 }
 
 var (
@@ -109,6 +110,33 @@ func tuned(c *awshttp.BuildableClient) *http.Client {
 	t.MaxIdleConnsPerHost, t.MaxIdleConns, t.IdleConnTimeout = 8*maxParallel, 8*maxParallel, 5*time.Minute
 	t.ResponseHeaderTimeout, t.TLSHandshakeTimeout = 5*time.Second, 2*time.Second
 	return &http.Client{Transport: t}
+}
+
+// Keep says how long traces, scores and feedback are kept; without it they are for ever. It is called before the first use.
+func (s *Store) Keep(r mastra.Retention) { s.keep = r }
+
+// expire marks an item that belongs to a moment to be deleted when it has been kept long enough.
+func expire(it item, at mastra.Time, kept time.Duration) {
+	if kept > 0 {
+		it[TTLAttribute] = number((int64(at) + kept.Milliseconds()) / 1000)
+	}
+}
+
+// day is the name under which what is deleted by its age is counted: the counter goes with the things. Without an age all
+// of a kind have one counter.
+func day(at mastra.Time, kept time.Duration) string {
+	if kept <= 0 {
+		return ""
+	}
+	return at.Time().Format(time.DateOnly)
+}
+
+// kept is how long scores or feedback are kept.
+func (s *Store) kept(kind string) time.Duration {
+	if kind == kindFeedback {
+		return s.keep.Feedback
+	}
+	return s.keep.Scores
 }
 
 // Close lets idle connections go. Calls after it are a CodeUnavailable.

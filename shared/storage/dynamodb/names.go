@@ -34,7 +34,7 @@ type storedName struct {
 func (k *nameCache) fresh(tenant string, spans []mastra.Span) (found []storedName) {
 	add := func(n mastra.Name) {
 		s := storedName{tenant, n}
-		if n.Text == "" || len(n.Text) > 256 || strings.ContainsRune(n.Text, 0) {
+		if n.Text == "" && (n.Kind != mastra.NameEntity || n.EntityType == "") || len(n.Text) > 256 || strings.ContainsRune(n.Text, 0) {
 			return
 		}
 		if _, ok := k.known.Load(s); !ok && k.n.Load() < maxNames && !slices.Contains(found, s) {

@@ -106,14 +106,14 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 			if err := s.batchWrite(ctx, table, nil, keys); err != nil {
 				return err
 			}
-			_, err = s.write(ctx, remove(table, pk, summaryKey, "attribute_exists(#PK)", nil), "")
+			old, err := s.write(ctx, remove(table, pk, summaryKey, "attribute_exists(#PK)", nil), "")
 			if errors.Is(err, errRefused) { // it had no root, or somebody else was faster
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			return s.count(ctx, table, tenant, "traces", "", id, mastra.NewID(), -1)
+			return s.count(ctx, table, tenant, "traces", day(placeTime(textOf(old[attrSK1])), s.keep.Traces), id, mastra.NewID(), -1)
 		})
 	}
 	return parallel(calls...)

@@ -52,10 +52,12 @@ func (s *Store) CreateTables(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := s.client.UpdateTimeToLive(ctx, &ddb.UpdateTimeToLiveInput{TableName: aws.String(s.tables.Runs),
-		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String(TTLAttribute), Enabled: aws.Bool(true)}})
-	if errorCode(err) == "ValidationException" { // it is enabled already
-		return nil
+	for _, name := range []string{s.tables.Runs, s.tables.Observability} {
+		_, err := s.client.UpdateTimeToLive(ctx, &ddb.UpdateTimeToLiveInput{TableName: aws.String(name),
+			TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String(TTLAttribute), Enabled: aws.Bool(true)}})
+		if err != nil && errorCode(err) != "ValidationException" { // which says that it is enabled already
+			return err
+		}
 	}
-	return err
+	return nil
 }

@@ -77,6 +77,13 @@ func (c *commit) writeScore(ctx context.Context, s *score) (undo, error) {
 	if s.run != "" {
 		it[attrPK2], it[attrSK2] = text(tenantPart(c.tenant)+"#sr#"+short(s.run, maxID)), text(at)
 	}
+	kept := c.s.kept(s.kind)
+	expire(it, s.created, kept)
+	for _, l := range before {
+		for _, piece := range l.items {
+			expire(piece, s.created, kept)
+		}
+	}
 	back, err := c.writePieces(ctx, before)
 	if err != nil {
 		return back, err
@@ -86,6 +93,8 @@ func (c *commit) writeScore(ctx context.Context, s *score) (undo, error) {
 	named["p"], named["s"], named["at"], named["tok"] = it[attrPK], it[attrSK], text(at), text(c.token)
 	thin := key(sharded(c.tenant, scoreList(s.kind), shardOf(s.id)), at)
 	thin["p"], thin["s"], thin["tok"] = it[attrPK], it[attrSK], text(c.token)
+	expire(named, s.created, kept)
+	expire(thin, s.created, kept)
 	if s.entity != "" {
 		named["en"] = text(entityList(c.tenant, s.entityType, s.entity, shardOf(s.id)))
 	}
@@ -97,6 +106,7 @@ func (c *commit) writeScore(ctx context.Context, s *score) (undo, error) {
 	if s.entity != "" {
 		thin := key(entityList(c.tenant, s.entityType, s.entity, shardOf(s.id)), at)
 		thin["p"], thin["s"], thin["tok"] = it[attrPK], it[attrSK], text(c.token)
+		expire(thin, s.created, kept)
 		ops = append(ops, put(table, thin, "", nil))
 	}
 	if old != nil && textOf(old["at"]) != at {
@@ -114,7 +124,7 @@ func (c *commit) writeScore(ctx context.Context, s *score) (undo, error) {
 		calls = append(calls, func() (err error) { undos[i], err = c.side(ctx, o); return err })
 	}
 	if old == nil {
-		count := c.count(table, "scores"+s.kind[:1], "", s.id, 1)
+		count := c.count(table, "scores"+s.kind[:1], day(s.created, c.s.kept(s.kind)), s.id, 1)
 		calls = append(calls, func() (err error) { undos[len(ops)], err = count(ctx); return err })
 	}
 	err = parallel(calls...)
@@ -314,7 +324,9 @@ func (s *Store) deleteScores(ctx context.Context, kind string, ids []string) err
 			}
 			return parallel(
 				func() error { return s.batchWrite(ctx, table, nil, keys) },
-				func() error { return s.count(ctx, table, tenant, "scores"+kind[:1], "", id, mastra.NewID(), -1) },
+				func() error {
+					return s.count(ctx, table, tenant, "scores"+kind[:1], day(placeTime(at), s.kept(kind)), id, mastra.NewID(), -1)
+				},
 			)
 		})
 	}

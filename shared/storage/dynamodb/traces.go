@@ -68,7 +68,7 @@ func (c *commit) addSpans(spans []mastra.Span) error {
 func (t *traceWrite) encode() error {
 	slices.Reverse(t.spans)
 	slices.SortStableFunc(t.spans, func(a, b mastra.Span) int { return cmp.Compare(a.StartedAt, b.StartedAt) })
-	data, err := schema.Marshal(t.spans)
+	data, err := mastra.AppendSpans(make([]byte, 0, 1024*len(t.spans)), t.spans)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (t *traceWrite) encode() error {
 	if t.root == nil {
 		return nil
 	}
-	if data, err = schema.Marshal(t.root); err != nil {
+	if data, err = t.root.AppendJSON(nil); err != nil {
 		return err
 	}
 	if t.sum = pack(data); len(t.sum) <= maxSummary {
@@ -88,7 +88,7 @@ func (t *traceWrite) encode() error {
 	if shown.Error != nil {
 		shown.Error = mastra.JSON(`{}`)
 	}
-	if data, err = schema.Marshal(&shown); err != nil {
+	if data, err = shown.AppendJSON(nil); err != nil {
 		return err
 	}
 	t.sum = pack(data)
@@ -102,6 +102,13 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	it := key(t.pk, packedSpans+fmt.Sprintf("%016x", t.n))
 	var before []large
 	it["n"], it["tok"], it["spans"] = number(t.n), text(c.token), c.s.packed(t.packed, maxSpans, table, t.pk, &before)
+	started := t.spans[0].StartedAt
+	expire(it, started, c.s.keep.Traces)
+	for _, l := range before {
+		for _, piece := range l.items {
+			expire(piece, started, c.s.keep.Traces)
+		}
+	}
 	back, err := c.writePieces(ctx, before)
 	if err != nil {
 		return back, err
@@ -118,7 +125,7 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	it[attrPK2], it[attrSK2] = text(sharded(c.tenant, "E#"+part(r.EntityType)+"#"+part(r.EntityID), shardOf(t.id))), place
 	var made, counted undo
 	var replaced bool
-	count := c.count(table, "traces", "", t.id, 1)
+	count := c.count(table, "traces", day(r.StartedAt, c.s.keep.Traces), t.id, 1)
 	err = parallel(
 		func() (err error) { made, replaced, err = c.putSummary(ctx, t, it); return err },
 		func() (err error) { counted, err = count(ctx); return err },
@@ -188,6 +195,9 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 		}
 		moved := key(t.pk, packedSpans+fmt.Sprintf("%016x", numberOf(old["n"])))
 		moved["n"], moved["spans"] = old["n"], old["spans"]
+		if old[TTLAttribute] != nil {
+			moved[TTLAttribute] = old[TTLAttribute]
+		}
 		moved[attrPK1], moved[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(textOf(old[attrSK1])+skOf(moved))
 		if _, err := c.s.write(ctx, put(table, moved, "", nil), ""); err != nil {
 			return nil, false, err

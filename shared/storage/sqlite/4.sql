@@ -8,7 +8,7 @@ CREATE TABLE outlines (
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE spans ADD COLUMN at INTEGER; -- of outlines
 
-CREATE INDEX traces_entity ON traces (tenant, entity_type, entity_id, started);
+CREATE INDEX traces_entity ON traces (tenant, entity_type, entity_id, started, entity_name); -- its last column lets a name be counted
 CREATE INDEX traces_run ON traces (tenant, run) WHERE run != '';
 CREATE INDEX traces_thread ON traces (tenant, thread, started) WHERE thread != '';
 CREATE INDEX traces_resource ON traces (tenant, resource, started) WHERE resource != '';

@@ -92,6 +92,7 @@ func (e *encoded) write(t *tx) error {
 			return err
 		}
 	}
+	t.signals += len(e.traces) + len(e.scores)
 	for i := range e.names {
 		if err := t.writeName(&e.names[i]); err != nil {
 			return err

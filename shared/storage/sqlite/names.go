@@ -27,7 +27,7 @@ type storedName struct {
 func (k *names) fresh(tenant string, spans []mastra.Span) (found []storedName) {
 	add := func(n mastra.Name) {
 		s := storedName{tenant, n}
-		if n.Text == "" {
+		if n.Text == "" && (n.Kind != mastra.NameEntity || n.EntityType == "") {
 			return
 		}
 		if _, ok := k.known.Load(s); !ok && k.n.Load() < maxNames {

@@ -114,8 +114,12 @@ var errOutline = errors.New("sqlite: an outline is damaged, or was written by a 
 type outlineReader struct {
 	b     []byte
 	texts []string
+	known map[string]string // texts that bodies share, so that each is made once
 	bad   bool
 }
+
+// maxKnown is how many of them one call keeps.
+const maxKnown = 4096
 
 func (r *outlineReader) uint() uint64 {
 	n, size := binary.Uvarint(r.b)
@@ -160,9 +164,14 @@ func (r *outlineReader) text() string {
 		r.bad, r.b = true, nil
 		return ""
 	}
-	s := string(r.b[:size])
+	s, known := "", false
 	if n&1 == 1 {
 		s = hex.EncodeToString(r.b[:size])
+	} else if s, known = r.known[string(r.b[:size])]; !known {
+		s = string(r.b[:size])
+		if len(r.known) < maxKnown {
+			r.known[s] = s
+		}
 	}
 	r.b, r.texts = r.b[size:], append(r.texts, s)
 	return s
@@ -173,7 +182,10 @@ func readOutline(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.S
 	if len(body) == 0 || body[0] != 1 {
 		return nil, errOutline
 	}
-	*r = outlineReader{b: body[1:], texts: r.texts[:0]}
+	*r = outlineReader{b: body[1:], texts: r.texts[:0], known: r.known}
+	if r.known == nil {
+		r.known = map[string]string{}
+	}
 	n, at, trace := r.uint(), mastra.Time(r.int()), r.text()
 	spans = spans[:0]
 	for ; n > 0 && !r.bad; n-- {

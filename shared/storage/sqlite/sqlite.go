@@ -66,6 +66,7 @@ type Store struct {
 	// Of the writer's goroutine alone.
 	writer        *conn
 	sweep         sweep
+	retention     retention
 	expired       int // blocks of chunks to look at
 	untilLogCheck int
 	maxLog        int64

@@ -60,12 +60,14 @@ func packSpans(spans []mastra.Span) ([]trace, error) {
 		}
 		t.outline, t.at = outline(all)
 		var err error
-		if t.rootJSON, err = marshal(t.root); err != nil {
-			return nil, err
+		if t.root != nil {
+			if t.rootJSON, err = t.root.AppendJSON(make([]byte, 0, 1536)); err != nil {
+				return nil, err
+			}
 		}
 		if len(t.others) > 0 {
 			slices.Reverse(t.others)
-			if t.othersJSON, err = schema.Marshal(t.others); err != nil {
+			if t.othersJSON, err = mastra.AppendSpans(make([]byte, 0, 1024*len(t.others)), t.others); err != nil {
 				return nil, err
 			}
 		}

@@ -27,11 +27,12 @@ const (
 // tx is what a write works on: the writer's connection within a transaction.
 type tx struct {
 	*conn
-	now    mastra.Time
-	claims int             // written in this transaction
-	chunks int             // blocks of them
-	totals map[counter]int // changes by the writes that succeeded
-	own    []change        // changes by the write under way
+	now     mastra.Time
+	signals int             // traces and scores written in this transaction
+	claims  int             // written in this transaction
+	chunks  int             // blocks of them
+	totals  map[counter]int // changes by the writes that succeeded
+	own     []change        // changes by the write under way
 }
 
 // counter names a kept total.
@@ -135,6 +136,11 @@ func (s *Store) transaction(group []*write) (err error) {
 	}
 	for c, by := range t.totals {
 		if err := t.add(c, by); err != nil {
+			return err
+		}
+	}
+	if t.signals > 0 {
+		if err := s.retention.run(t); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,117 @@
+package scoring_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mastralambda/shared/agentloop"
+	"mastralambda/shared/engine"
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/model/offline"
+	"mastralambda/shared/runlog"
+	"mastralambda/shared/scoring"
+	"mastralambda/shared/storage/sqlite"
+)
+
+// fixed is a model that says one thing.
+type fixed struct {
+	mastra.LanguageModel
+	text string
+}
+
+func (f fixed) Stream(context.Context, *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
+	return func(yield func(mastra.ModelPart, error) bool) {
+		_ = yield(mastra.ModelPart{Type: mastra.ModelTextDelta, Text: f.text}, nil) && yield(mastra.ModelPart{Type: mastra.ModelFinish, Finish: mastra.FinishStop}, nil)
+	}
+}
+
+type word struct {
+	Text string `json:"text"`
+}
+
+// Scorers of agents and steps run after the answer: code, a model as a judge, one that fails, one that never sees a run.
+func TestScorers(t *testing.T) {
+	storage, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = storage.Close() })
+	length := mastra.NewScorer("length", "Length", "How much was said", func(_ context.Context, r mastra.ScorerRun) (mastra.Verdict, error) {
+		return mastra.Verdict{Score: float64(len(r.Output)), Reason: "counted"}, nil
+	})
+	broken := mastra.NewScorer("broken", "", "", func(context.Context, mastra.ScorerRun) (mastra.Verdict, error) {
+		return mastra.Verdict{}, errors.New("no idea")
+	})
+	panics := mastra.NewScorer("panics", "", "", func(context.Context, mastra.ScorerRun) (mastra.Verdict, error) { panic("oh") })
+	judge := mastra.NewJudge("judge", "Judge", "Asks a model", "judge/m", "Is it true?")
+	agent := &mastra.Agent{ID: "a", Name: "A", Instructions: "Answer.", Memory: &mastra.Memory{LastMessages: 5}, Scorers: []*mastra.Scorer{length, broken, judge, panics, length.Sampled(0)}}
+	upper := mastra.NewStep("upper", func(_ context.Context, in word) (word, error) { return word{strings.ToUpper(in.Text)}, nil }).ScoredBy(length)
+	flow := mastra.NewWorkflow[word, word]("flow").Then(upper)
+	runs := runlog.NewSupervisor(slog.New(slog.DiscardHandler))
+	m, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{agent}, Workflows: []mastra.Workflow{flow}, Backends: mastra.Backends{Storage: storage, Logger: slog.New(slog.DiscardHandler),
+		Agents: agentloop.New(runs), Engine: engine.New(runs), Scoring: scoring.New(runs),
+		Models: func(id string) (mastra.LanguageModel, error) {
+			if id == "judge/m" {
+				return fixed{offline.New(0), `Well: {"score": 0.75, "reason": "mostly {so}"} is what I think.`}, nil
+			}
+			return offline.New(0), nil
+		}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.AllScorers()) != 4 {
+		t.Errorf("%d scorers are registered", len(m.AllScorers()))
+	}
+	ctx := mastra.NewContext(t.Context(), m)
+	answer, err := m.Agents.Generate(ctx, m, agent, mastra.AgentCall{Messages: mastra.UserMessage("hi"), ThreadID: "t", ResourceID: "me"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := flow.Run(ctx, word{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := runs.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := storage.Scores(t.Context(), mastra.ScoreQuery{Ascending: true, Paging: mastra.Paging{PerPage: 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range page.Items {
+		got = append(got, s.EntityType+" "+s.ScorerID)
+		if s.ScoreTraceID == "" || s.RunID == "" || s.SpanID == "" || s.Source != "live" || len(s.Run) == 0 {
+			t.Errorf("%+v", s)
+		}
+		if s.ScorerID == "judge" && (s.Score != 0.75 || s.Reason != "mostly {so}") {
+			t.Errorf("the judge says %v, %q", s.Score, s.Reason)
+		}
+		if s.EntityType == "agent" && (s.TraceID != answer.TraceID || s.ThreadID != "t" || s.ResourceID != "me") {
+			t.Errorf("%+v", s.Origin)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"agent judge", "agent length", "workflow_step length"}) {
+		t.Errorf("scores: %v", got)
+	}
+	failed, err := storage.Traces(t.Context(), mastra.TraceQuery{SpanType: mastra.SpanScorerRun, Status: "error", Paging: mastra.Paging{PerPage: 9}})
+	if err != nil || failed.Total != 2 || strings.Contains(string(failed.Items[0].Error)+string(failed.Items[1].Error), "oh") {
+		t.Errorf("%+v, %v", failed, err)
+	}
+
+	// A stored trace is scored later.
+	m.Scoring.Score(ctx, m, []*mastra.Scorer{length}, mastra.ScorerRun{TraceID: answer.TraceID})
+	m.Scoring.Score(ctx, m, []*mastra.Scorer{length}, mastra.ScorerRun{TraceID: "none"})
+	if err := runs.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if page, err = storage.Scores(t.Context(), mastra.ScoreQuery{TraceID: answer.TraceID, ScorerID: "length"}); err != nil || page.Total != 2 {
+		t.Errorf("%d scores of the trace, %v", page.Total, err)
+	}
+}

@@ -1,0 +1,70 @@
+package sqlite
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"mastralambda/shared/mastra"
+)
+
+// What is older than it is kept goes while newer things are written; the rest stays.
+func TestRetention(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	s, err := Open(filepath.Join(t.TempDir(), "db"), Clock(func() time.Time { return now }), Keep(mastra.Retention{Traces: time.Hour, Scores: 3 * time.Hour}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	write := func(name string, n int) {
+		for i := range n {
+			id, at := fmt.Sprintf("%s-%d", name, i), mastra.TimeOf(now)
+			b := mastra.Batch{Spans: []mastra.Span{{TraceID: id, SpanID: "r", StartedAt: at, EndedAt: at + 1}, {TraceID: id, SpanID: "c", ParentID: "r", StartedAt: at, EndedAt: at}},
+				Scores: []mastra.Score{{ID: id, CreatedAt: at}}, Feedback: []mastra.Feedback{{ID: id, CreatedAt: at}}}
+			if err := s.Commit(t.Context(), &b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count := func() (traces, spans, scores, feedback int) {
+		p, err := s.Traces(t.Context(), mastra.TraceQuery{})
+		if err == nil {
+			traces = p.Total
+			err = s.Outlines(t.Context(), mastra.SpanQuery{}, func(all []mastra.Span) bool { spans += len(all); return true })
+		}
+		if err == nil {
+			var p *mastra.Page[mastra.Score]
+			p, err = s.Scores(t.Context(), mastra.ScoreQuery{})
+			scores = p.Total
+		}
+		if err == nil {
+			var p *mastra.Page[mastra.Feedback]
+			p, err = s.Feedback(t.Context(), mastra.ScoreQuery{})
+			feedback = p.Total
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return traces, spans, scores, feedback
+	}
+	write("old", 100)
+	now = now.Add(2 * time.Hour)
+	write("new", 300)
+	if traces, spans, scores, feedback := count(); traces != 300 || spans != 600 || scores != 400 || feedback != 400 {
+		t.Errorf("after two hours: %d traces, %d spans, %d scores, %d feedback", traces, spans, scores, feedback)
+	}
+	if _, err := s.Trace(t.Context(), "old-7"); mastra.CodeOf(err) != mastra.CodeNotFound {
+		t.Errorf("an old trace: %v", err)
+	}
+	now = now.Add(30 * time.Minute)
+	write("newest", 10)
+	if spans, err := s.Trace(t.Context(), "new-7"); err != nil || len(spans) != 2 {
+		t.Errorf("a new trace: %d spans, %v", len(spans), err)
+	}
+	now = now.Add(2 * time.Hour)
+	write("last", 500)
+	if traces, _, scores, feedback := count(); traces != 500 || scores != 500+10+300 || feedback != 910 {
+		t.Errorf("at the end: %d traces, %d scores, %d feedback", traces, scores, feedback)
+	}
+}

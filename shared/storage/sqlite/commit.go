@@ -115,11 +115,3 @@ func checkID(kind, id string) error {
 	}
 	return nil
 }
-
-// marshal encodes v for a column; nil is NULL.
-func marshal[T any](v *T) ([]byte, error) {
-	if v == nil {
-		return nil, nil
-	}
-	return schema.Marshal(v)
-}

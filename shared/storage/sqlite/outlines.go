@@ -164,16 +164,25 @@ func (r *outlineReader) text() string {
 		r.bad, r.b = true, nil
 		return ""
 	}
-	s, known := "", false
+	var s string
 	if n&1 == 1 {
 		s = hex.EncodeToString(r.b[:size])
-	} else if s, known = r.known[string(r.b[:size])]; !known {
-		s = string(r.b[:size])
-		if len(r.known) < maxKnown {
-			r.known[s] = s
-		}
+	} else {
+		s = r.shared(r.b[:size])
 	}
 	r.b, r.texts = r.b[size:], append(r.texts, s)
+	return s
+}
+
+// shared is b as a text; one that other bodies have too is the same.
+func (r *outlineReader) shared(b []byte) string {
+	if s, ok := r.known[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if len(r.known) < maxKnown {
+		r.known[s] = s
+	}
 	return s
 }
 

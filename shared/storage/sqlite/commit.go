@@ -5,7 +5,6 @@ import (
 	"unicode/utf8"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/schema"
 )
 
 // Commit encodes the batch here, so that the writer only binds.

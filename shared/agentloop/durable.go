@@ -45,6 +45,8 @@ type record struct {
 	attempts int // how often it was taken over since then
 	created  mastra.Time
 
+	head state
+
 	shared sync.Mutex
 	whole  []step // the whole steps, for whoever writes beside the run
 }
@@ -69,6 +71,15 @@ func (x *run) noteStep(n int) {
 	x.rec.whole = x.Steps[: n+1 : n+1]
 }
 
+// head is what the run began with. It is made before others look at the run.
+func (x *run) head() state {
+	if x.rec.head.Version == 0 {
+		x.rec.head = x.state
+		x.rec.head.Steps = nil
+	}
+	return x.rec.head
+}
+
 // update is the write of the run's record: whole steps that are not stored yet, and the one that waits.
 func (x *run) update(status mastra.RunStatus, steps []step) (mastra.RunUpdate, error) {
 	rec := &x.rec
@@ -84,10 +95,8 @@ func (x *run) update(status mastra.RunStatus, steps []step) (mastra.RunUpdate, e
 	if status == mastra.StatusRunning {
 		head.Owner, head.LeaseUntil = rec.owner, now+mastra.Time(lease.Milliseconds())
 	}
-	begun := x.state
-	begun.Steps = nil
 	var err error
-	if head.Input, err = json.Marshal(origin{x.call, begun}, json.OmitZeroStructFields(true), json.Deterministic(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+	if head.Input, err = json.Marshal(origin{x.call, x.head()}, json.OmitZeroStructFields(true), json.Deterministic(true), jsontext.AllowInvalidUTF8(true)); err != nil {
 		return mastra.RunUpdate{}, err
 	}
 	if status == mastra.StatusSuspended {

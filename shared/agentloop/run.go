@@ -267,6 +267,7 @@ func (x *run) opening(b *mastra.Batch) {
 
 // ready puts the prompt together.
 func (x *run) ready() {
+	x.head()
 	instructions := x.agent.Instructions
 	if x.call.Instructions != "" {
 		instructions = x.call.Instructions

@@ -6,7 +6,7 @@ SAM := .tools/sam/bin/sam
 CHECKOV := .tools/checkov/bin/checkov
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dead key test check bench bench-vectors fuzz build clean
+.PHONY: chaos help run dev dead key test check bench bench-vectors fuzz build clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ check: $(GOLANGCI) ## Format, vet, lint, tidy and the fast tests; run it before 
 	$(GOLANGCI) run ./...
 	go mod tidy -diff
 	go test -short ./...
+
+chaos: ## Runs over DynamoDB and SQS while processes are killed: some minutes, on a machine that does nothing else
+	@$(call need,go java javac mvn python3)
+	@set -e; trap 'infra/services/services.sh stop' EXIT; env=$$(infra/services/services.sh start); eval "$$env"; \
+	  CHAOS=1 go test -count=1 -v -timeout 15m -run TestKilledAtRandomInTheCloud ./shared/engine
 
 bench: ## Measure start, memory and requests a second; AGAINST=http://… adds another server and the ratio
 	@$(call need,go)

@@ -37,6 +37,7 @@ type record struct {
 	made     bool
 	over     bool // nothing is to be written any more
 	cancel   bool // the record says already that the run is cancelled
+	watched  bool // a worker will look whether the run goes on
 	owner    string
 	fence    int64
 	begun    time.Time
@@ -278,6 +279,7 @@ func (x *run) make() {
 	rec.shared.Lock()
 	whole := rec.whole
 	rec.shared.Unlock()
+	x.watch()
 	u, err := x.update(mastra.StatusRunning, whole)
 	ctx := context.WithoutCancel(x.ctx)
 	if err == nil {
@@ -289,6 +291,21 @@ func (x *run) make() {
 		return
 	}
 	rec.made, rec.kept, rec.renewed = true, len(whole), x.m.Now()
+}
+
+// watch has a worker look whether the run still goes on when its lease may have run out: in a bundle of functions no process
+// looks for that by itself. The message comes before the record.
+func (x *run) watch() {
+	if x.m.Queue == nil || x.m.Alone || x.rec.watched {
+		return
+	}
+	ctx := context.WithoutCancel(x.ctx)
+	at := x.m.Now().Add(lease + heartbeat)
+	if err := x.m.Queue.Send(ctx, mastra.Work{Kind: mastra.WorkRun, Tenant: mastra.Tenant(ctx), ID: x.RunID, At: mastra.TimeOf(at)}); err != nil {
+		x.m.Logger.ErrorContext(ctx, "nobody will notice where the run's process dies: the queue takes no work", "runId", x.RunID, "error", err)
+		return
+	}
+	x.rec.watched = true
 }
 
 // renew keeps the lease, and sees whether the run was cancelled or taken over, under rec.mu.

@@ -290,6 +290,9 @@ func (x *run) stream(ctx context.Context) (iter.Seq2[mastra.Chunk, error], error
 	}
 	lasts := !x.closed && !x.nested && x.m.Storage != nil
 	if lasts {
+		if x.rec.made {
+			x.watch()
+		}
 		x.r.kept.add(x)
 		x.r.convs.enter(x)
 	}

@@ -340,6 +340,7 @@ func (x *run) announce(b *mastra.Batch) {
 	if err != nil {
 		return
 	}
+	x.watch()
 	b.Chunks, b.Runs = append(b.Chunks, block), append(b.Runs, u)
 	x.rec.made, x.rec.renewed = true, x.m.Now()
 }

@@ -18,12 +18,9 @@ const handOverTime = time.Second
 // others left behind.
 func HandOver(e *Engine) { e.handsOver = true }
 
-// WorkRun is the kind of a message in the queue that says: see to it that this run goes on. Its ID is the run's.
-const WorkRun = "run"
-
-// enqueue sends such a message.
+// enqueue sends a message of kind mastra.WorkRun.
 func (x *execution) enqueue(at time.Time) error {
-	err := x.m.Queue.Send(x.store, mastra.Work{Kind: WorkRun, Tenant: x.key.tenant, ID: x.run.ID, At: mastra.TimeOf(at)})
+	err := x.m.Queue.Send(x.store, mastra.Work{Kind: mastra.WorkRun, Tenant: x.key.tenant, ID: x.run.ID, At: mastra.TimeOf(at)})
 	if err != nil {
 		x.m.Logger.ErrorContext(x.store, "the queue takes no work", "runId", x.run.ID, "error", err)
 		return &mastra.Error{Code: mastra.CodeUnavailable, Message: "The queue takes no work: try again later", Err: err}
@@ -92,7 +89,7 @@ func (x *execution) elsewhere(ctx context.Context) (*mastra.Run, error) {
 	return x.e.await(ctx, x.m, run)
 }
 
-// Work goes on with a run, from a message of kind WorkRun that was sent at the given time: to its end, a suspension, or
+// Work goes on with a run, from a message of kind mastra.WorkRun that was sent at the given time: to its end, a suspension, or
 // the end of ctx. It returns an *mastra.Again where the run is not to be touched yet, or goes on later.
 func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) error {
 	ctx = mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: work.Tenant})

@@ -41,7 +41,7 @@ func work(t *testing.T, p *process, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	if !queue.Process(ctx, quiet, p.Queue, d, queue.Handlers{engine.WorkRun: func(ctx context.Context, w mastra.Work) error { return p.engine.Work(ctx, p.Mastra, w) }}.Handle) {
+	if !queue.Process(ctx, quiet, p.Queue, d, queue.Handlers{mastra.WorkRun: func(ctx context.Context, w mastra.Work) error { return p.engine.Work(ctx, p.Mastra, w) }}.Handle) {
 		t.Error("the work is not over")
 	}
 	return true

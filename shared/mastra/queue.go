@@ -15,6 +15,10 @@ type Work struct {
 	At     Time   `json:"at"`            // not before; 0 is at once
 }
 
+// WorkRun is the kind of a Queue's work that says: see to it that this run, of a workflow or an agent, goes on. Its ID is
+// the run's.
+const WorkRun = "run"
+
 // Queue hands work to whoever receives it, at least once and not before its time, in no certain order. It outlives the
 // process. It is safe for concurrent use, also by several processes.
 type Queue interface {

@@ -56,7 +56,7 @@ func New(app func(mastra.Backends) (*mastra.Mastra, error), getenv func(string) 
 		return nil, errors.New("the application has an engine of its own, which takes no work")
 	}
 	return &Worker{m: m, queue: q, settle: settle, handle: queue.Handlers{
-		engine.WorkRun:     func(ctx context.Context, w mastra.Work) error { return e.Work(ctx, m, w) },
+		mastra.WorkRun:     func(ctx context.Context, w mastra.Work) error { return e.Work(ctx, m, w) },
 		mastra.WorkWebhook: webhook.New(m).Handle,
 	}.Handle}, nil
 }

@@ -52,7 +52,7 @@ func place(t *testing.T) sqs.Place {
 }
 
 func TestQueue(t *testing.T) {
-	queuetest.Run(t, queuetest.Backend{Attempts: attempts, Open: func(t *testing.T) (q, other mastra.Queue) {
+	queuetest.Run(t, queuetest.Backend{Attempts: attempts, Repeats: true, Open: func(t *testing.T) (q, other mastra.Queue) {
 		p := place(t)
 		return sqs.Open(config(t), p), sqs.Open(config(t), p)
 	}})

@@ -31,7 +31,8 @@ key: ## Make an API key (NAME=… RESOURCE=… PERMISSIONS=a,b), list them (LIST
 test: $(SAM) ## Every test, with the race detector and the real services they need
 	@$(call need,go gcc java javac mvn python3)
 	@set -e; trap 'infra/services/services.sh stop' EXIT; env=$$(infra/services/services.sh start); eval "$$env"; \
-	  echo 'go test -race -timeout 15m ./...'; REQUIRE_SERVICES=1 go test -race -timeout 15m ./...
+	  export REQUIRE_SERVICES=1; echo 'go test -race -timeout 15m: all packages, then shared/queue/sqs'; \
+	  go test -race -timeout 15m $$(go list ./... | grep -v /queue/sqs$$); go test -race ./shared/queue/sqs # beside others its stand-in loses answers
 	@if command -v node >/dev/null && command -v npm >/dev/null; then infra/client/test.sh; \
 	 elif [ -n "$$CI" ]; then echo 'make test: node and npm are missing: the official client was not tested' >&2; exit 1; \
 	 else echo 'make test: node and npm are missing: the official client was NOT tested'; fi

@@ -25,7 +25,7 @@ type meter struct {
 	under       int // way
 }
 
-// attach makes every request ask for its cost. Each takes a few milliseconds, so that those made at once overlap.
+// attach makes every request ask for its cost. Each takes some time, so that those made at once overlap on a busy machine, too.
 func (m *meter) attach(cfg *aws.Config) {
 	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
 		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("meter", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
@@ -34,7 +34,7 @@ func (m *meter) attach(cfg *aws.Config) {
 			if ask.IsValid() {
 				ask.Set(reflect.ValueOf(types.ReturnConsumedCapacityTotal))
 			}
-			time.Sleep(8 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond)
 			out, md, err := next.HandleInitialize(ctx, in)
 			m.end(in.Parameters, out.Result, err)
 			return out, md, err

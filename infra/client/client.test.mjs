@@ -1,33 +1,17 @@
 // The official client against a real process: what a front end made for Mastra does first.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { MastraClient } from "@mastra/client-js";
+import { serve } from "./server.mjs";
 
-const data = mkdtempSync(join(tmpdir(), "client-test-"));
 let server, client;
 
 before(async () => {
-  server = spawn(process.env.SERVER, { env: { ...process.env, PORT: "0", DATA_DIR: data, MODEL: "offline/demo" } });
-  const url = await new Promise((resolve, reject) => {
-    let out = "";
-    server.stdout.on("data", (d) => {
-      out += d;
-      const m = out.match(/Listening on (http:\S+:\d+)\/api/);
-      if (m) resolve(m[1]);
-    });
-    server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${out}`)));
-  });
-  client = new MastraClient({ baseUrl: url });
+  server = await serve();
+  client = new MastraClient({ baseUrl: server.url });
 });
 
-after(() => {
-  server.kill("SIGTERM");
-  rmSync(data, { recursive: true, force: true });
-});
+after(() => server.stop());
 
 test("lists agents", async () => {
   const agents = await client.listAgents();

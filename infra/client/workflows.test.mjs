@@ -1,34 +1,18 @@
 // The official client's Workflow and Run classes against a real process: every method of theirs.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { MastraClient } from "@mastra/client-js";
+import { serve } from "./server.mjs";
 
-const data = mkdtempSync(join(tmpdir(), "client-workflows-"));
 let server, client, workflow;
 
 before(async () => {
-  server = spawn(process.env.SERVER, { env: { ...process.env, PORT: "0", DATA_DIR: data, MODEL: "offline/demo" } });
-  const url = await new Promise((resolve, reject) => {
-    let out = "";
-    server.stdout.on("data", (d) => {
-      out += d;
-      const m = out.match(/Listening on (http:\S+:\d+)\/api/);
-      if (m) resolve(m[1]);
-    });
-    server.on("exit", (code) => reject(new Error(`the server ended with ${code}: ${out}`)));
-  });
-  client = new MastraClient({ baseUrl: url });
+  server = await serve();
+  client = new MastraClient({ baseUrl: server.url });
   workflow = client.getWorkflow("refundWorkflow");
 });
 
-after(() => {
-  server.kill("SIGTERM");
-  rmSync(data, { recursive: true, force: true });
-});
+after(() => server.stop());
 
 const large = { orderId: "A-17", amount: 250 };
 const answer = { step: "approve", resumeData: { approved: true } };

@@ -1,4 +1,4 @@
-// Package keys makes, lists and revokes API keys, of a local storage and of a deployed stack.
+// Package keys makes, lists and revokes API keys.
 package keys
 
 import (

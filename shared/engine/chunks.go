@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
 )
 
 // emit sends a chunk to those who follow the run.
@@ -237,7 +238,7 @@ func (e *Engine) follow(ctx context.Context, m *mastra.Mastra, g *mastra.Graph, 
 			if waited >= fastFor {
 				every = pollSlow
 			}
-			if err := sleep(ctx, every); err != nil {
+			if err := runlog.Sleep(ctx, every); err != nil {
 				yield(mastra.Chunk{}, err)
 				return
 			}

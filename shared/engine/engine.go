@@ -283,7 +283,7 @@ func (e *Engine) await(ctx context.Context, m *mastra.Mastra, run *mastra.Run) (
 		if deadline, ok := ctx.Deadline(); ok && e.handsOver && time.Until(deadline) < every+handOverTime {
 			return run, nil // as it stands: the caller asks again
 		}
-		if err := sleep(ctx, every); err != nil {
+		if err := runlog.Sleep(ctx, every); err != nil {
 			return nil, err
 		}
 		var err error
@@ -302,17 +302,6 @@ const (
 	background               // for the run to be durable
 	streaming                // for its chunks
 )
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // cancelWait is how long Cancel gives the running step to end by itself, so that its result is kept.
 const cancelWait = 2 * time.Second

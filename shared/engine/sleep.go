@@ -56,7 +56,7 @@ func (x *execution) sleep(n *mastra.Node, key string, in mastra.JSON, span strin
 	if x.e.handsOver && left > sleepHere {
 		return outcome{}, &sleeping{mastra.Time(rec.WakeAt)}
 	}
-	if err := sleep(x.ctx, left); err != nil {
+	if err := runlog.Sleep(x.ctx, left); err != nil {
 		if err := x.interrupted(); err != nil {
 			return outcome{}, err
 		}

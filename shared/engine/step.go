@@ -139,7 +139,7 @@ func (x *execution) tries(g *mastra.Graph, s *mastra.Step, key string, rec *mast
 		if err := x.checkpoint(); err != nil {
 			return outcome{}, nil, err
 		}
-		if sleep(x.ctx, retry.Wait(rec.Retries)) != nil {
+		if runlog.Sleep(x.ctx, retry.Wait(rec.Retries)) != nil {
 			return outcome{status: mastra.StatusCanceled}, nil, x.interrupted()
 		}
 	}

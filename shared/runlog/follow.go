@@ -108,7 +108,7 @@ func (f *follower) find(ctx context.Context) error {
 		case found:
 			return nil
 		}
-		if err := sleep(ctx, lookEvery); err != nil {
+		if err := Sleep(ctx, lookEvery); err != nil {
 			return err
 		}
 	}
@@ -179,7 +179,7 @@ func (f *follower) follow(ctx context.Context, yield func(mastra.Chunk, error) b
 		if idle >= fastFor {
 			every = pollSlow
 		}
-		if err := sleep(ctx, every); err != nil {
+		if err := Sleep(ctx, every); err != nil {
 			yield(mastra.Chunk{}, err)
 			return
 		}
@@ -214,7 +214,7 @@ func (f *follower) tail(ctx context.Context, l *Log, yield func(mastra.Chunk, er
 		return false
 	}
 	// It goes on elsewhere; until this process forgets the Log there is nothing new to find.
-	if err := sleep(ctx, lookEvery); err != nil {
+	if err := Sleep(ctx, lookEvery); err != nil {
 		yield(mastra.Chunk{}, err)
 		return false
 	}
@@ -236,7 +236,8 @@ func (f *follower) over(ctx context.Context, idle time.Duration) (bool, error) {
 	return run.Status.Rests(), nil
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for d; where ctx ends before it returns ctx's error.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

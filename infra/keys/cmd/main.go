@@ -8,18 +8,18 @@ import (
 	"os"
 	"strings"
 
-	"mastralambda/infra/keys"
+	"mastralambda/infra/keys/stack"
 	"mastralambda/infra/local"
 )
 
 func main() {
-	stack := flag.String("stack", "", "a deployed stack")
+	name := flag.String("stack", "", "a deployed stack")
 	flag.Parse()
 	var err error
-	if *stack == "" {
+	if *name == "" {
 		err = local.Keys(context.Background(), os.Getenv, os.Stdout, flag.Args())
 	} else {
-		err = keys.OfStack(context.Background(), *stack, os.Stdout, flag.Args())
+		err = stack.Keys(context.Background(), *name, os.Stdout, flag.Args())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "key:", strings.ReplaceAll(err.Error(), "\n", "; "))

@@ -180,17 +180,24 @@ type ReorderModelsInput struct {
 	ReorderedModelIDs []string `json:"reorderedModelIds" maxItems:"100"`
 }
 
-// ReorderModels puts the agent's models into another order; those that are not named come last.
-func ReorderModels(_ context.Context, m *mastra.Mastra, in ReorderModelsInput) (Message, error) {
-	a, err := m.Agent(in.AgentID)
+// modelsOf is an agent whose models may be changed, and a copy of its list of them.
+func modelsOf(m *mastra.Mastra, id string) (*mastra.Agent, []mastra.ModelChoice, error) {
+	a, err := m.Agent(id)
 	if err != nil {
-		return Message{}, err
+		return nil, nil, err
 	}
 	list := slices.Clone(m.Chosen(a).Models)
 	if len(list) == 0 {
-		return Message{}, errNoList
+		return nil, nil, errNoList
 	}
-	if a, err = chooser(m, in.AgentID); err != nil {
+	a, err = chooser(m, id)
+	return a, list, err
+}
+
+// ReorderModels puts the agent's models into another order; those that are not named come last.
+func ReorderModels(_ context.Context, m *mastra.Mastra, in ReorderModelsInput) (Message, error) {
+	a, list, err := modelsOf(m, in.AgentID)
+	if err != nil {
 		return Message{}, err
 	}
 	place := func(c mastra.ModelChoice) int {
@@ -215,15 +222,8 @@ type SetListedModelInput struct {
 
 // SetListedModel changes one model of the agent's list. One of them stays enabled.
 func SetListedModel(_ context.Context, m *mastra.Mastra, in SetListedModelInput) (Message, error) {
-	a, err := m.Agent(in.AgentID)
+	a, list, err := modelsOf(m, in.AgentID)
 	if err != nil {
-		return Message{}, err
-	}
-	list := slices.Clone(m.Chosen(a).Models)
-	if len(list) == 0 {
-		return Message{}, errNoList
-	}
-	if a, err = chooser(m, in.AgentID); err != nil {
 		return Message{}, err
 	}
 	i := slices.IndexFunc(list, func(c mastra.ModelChoice) bool { return choiceID(c) == in.ModelConfigID })

@@ -1,4 +1,5 @@
-package keys
+// Package stack manages the API keys of a deployed stack. It is apart from package keys, so that the local server links no AWS for it.
+package stack
 
 import (
 	"context"
@@ -10,12 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	cfn "github.com/aws/aws-sdk-go-v2/service/cloudformation"
 
+	"mastralambda/infra/keys"
 	"mastralambda/shared/storage/dynamodb"
 )
 
-// OfStack is Run on the keys of a deployed stack, by the environment's AWS credentials and region. They need
+// Keys is keys.Run on the keys of a deployed stack, by the environment's AWS credentials and region. They need
 // cloudformation:DescribeStacks on the stack, and dynamodb:GetItem, Query, PutItem and DeleteItem on its runs table.
-func OfStack(ctx context.Context, name string, out io.Writer, args []string) (err error) {
+func Keys(ctx context.Context, name string, out io.Writer, args []string) (err error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return fmt.Errorf("the AWS configuration cannot be read: %w", err)
@@ -32,7 +34,7 @@ func OfStack(ctx context.Context, name string, out io.Writer, args []string) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return Run(ctx, store, out, args)
+	return keys.Run(ctx, store, out, args)
 }
 
 // storageOf is the STORAGE_URL that a stack gives as its output.

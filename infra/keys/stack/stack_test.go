@@ -1,4 +1,4 @@
-package keys_test
+package stack_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"mastralambda/infra/keys"
+	"mastralambda/infra/keys/stack"
 	"mastralambda/infra/services"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/server"
@@ -53,7 +53,7 @@ func TestKeysOfAStack(t *testing.T) {
 	run := func(args ...string) string {
 		t.Helper()
 		var out bytes.Buffer
-		if err := keys.OfStack(t.Context(), "mastra", &out, args); err != nil {
+		if err := stack.Keys(t.Context(), "mastra", &out, args); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
@@ -70,11 +70,11 @@ func TestKeysOfAStack(t *testing.T) {
 	if _, err := (server.APIKeys{Store: store}).Authenticate(t.Context(), mastra.Credentials{Token: secret}); mastra.CodeOf(err) != mastra.CodeUnauthorized {
 		t.Errorf("a revoked key: %v", err)
 	}
-	if err := keys.OfStack(t.Context(), "another", &bytes.Buffer{}, []string{"list"}); err == nil || !strings.Contains(err.Error(), "does not exist") {
+	if err := stack.Keys(t.Context(), "another", &bytes.Buffer{}, []string{"list"}); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("a stack that is not there: %v", err)
 	}
 	t.Setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", stacks(t, nil))
-	if err := keys.OfStack(t.Context(), "mastra", &bytes.Buffer{}, []string{"list"}); err == nil || !strings.Contains(err.Error(), "no output Storage") {
+	if err := stack.Keys(t.Context(), "mastra", &bytes.Buffer{}, []string{"list"}); err == nil || !strings.Contains(err.Error(), "no output Storage") {
 		t.Errorf("somebody else's stack: %v", err)
 	}
 }

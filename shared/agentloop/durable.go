@@ -301,7 +301,11 @@ func (x *run) watch() {
 	}
 	ctx := context.WithoutCancel(x.ctx)
 	at := x.m.Now().Add(lease + heartbeat)
-	if err := x.m.Queue.Send(ctx, mastra.Work{Kind: mastra.WorkRun, Tenant: mastra.Tenant(ctx), ID: x.RunID, At: mastra.TimeOf(at)}); err != nil {
+	data, err := schema.Marshal(mastra.RunWork{Sent: x.now()})
+	if err == nil {
+		err = x.m.Queue.Send(ctx, mastra.Work{Kind: mastra.WorkRun, Tenant: mastra.Tenant(ctx), ID: x.RunID, Data: data, At: mastra.TimeOf(at)})
+	}
+	if err != nil {
 		x.m.Logger.ErrorContext(ctx, "nobody will notice where the run's process dies: the queue takes no work", "runId", x.RunID, "error", err)
 		return
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -20,8 +21,17 @@ func HandOver(e *Engine) { e.handsOver = true }
 
 // enqueue sends a message of kind mastra.WorkRun.
 func (x *execution) enqueue(at time.Time) error {
-	err := x.m.Queue.Send(x.store, mastra.Work{Kind: mastra.WorkRun, Tenant: x.key.tenant, ID: x.run.ID, At: mastra.TimeOf(at)})
+	message := mastra.RunWork{Sent: mastra.TimeOf(x.m.Now())}
+	x.mu.Lock()
+	if x.first {
+		message.From = x.from
+	}
+	x.mu.Unlock()
+	data, err := schema.Marshal(message)
 	if err != nil {
+		return err
+	}
+	if err := x.m.Queue.Send(x.store, mastra.Work{Kind: mastra.WorkRun, Tenant: x.key.tenant, ID: x.run.ID, Data: data, At: mastra.TimeOf(at)}); err != nil {
 		x.m.Logger.ErrorContext(x.store, "the queue takes no work", "runId", x.run.ID, "error", err)
 		return &mastra.Error{Code: mastra.CodeUnavailable, Message: "The queue takes no work: try again later", Err: err}
 	}
@@ -89,15 +99,23 @@ func (x *execution) elsewhere(ctx context.Context) (*mastra.Run, error) {
 	return x.e.await(ctx, x.m, run)
 }
 
-// Work goes on with a run, from a message of kind mastra.WorkRun that was sent at the given time: to its end, a suspension, or
-// the end of ctx. It returns an *mastra.Again where the run is not to be touched yet, or goes on later.
+// Work goes on with a run, from a message of kind mastra.WorkRun: to its end, a suspension, or the end of ctx. It returns an
+// *mastra.Again where the run is not to be touched yet, or goes on later.
 func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) error {
+	var message mastra.RunWork
+	if len(work.Data) > 0 {
+		if err := schema.Unmarshal(work.Data, &message); err != nil {
+			return fmt.Errorf("the message of the run %s cannot be read: %w", work.ID, err)
+		}
+	}
+	early := m.Now().Sub(message.Sent.Time()) < notYet
 	ctx = mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: work.Tenant})
-	x, err := e.take(ctx, m, work.ID)
+	x, run, err := e.take(ctx, m, work.ID)
+	before := mastra.CodeOf(err) == mastra.CodeNotFound || run != nil && run.Status == message.From
 	switch {
-	case mastra.CodeOf(err) == mastra.CodeNotFound && m.Now().Sub(work.At.Time()) < notYet:
-		return &mastra.Again{After: time.Second} // the message comes before the run's first write
-	case mastra.CodeOf(err) == mastra.CodeNotFound:
+	case before && early:
+		return &mastra.Again{After: time.Second}
+	case before:
 		return nil
 	case err != nil || x == nil:
 		return err
@@ -121,7 +139,7 @@ func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) e
 	return nil // what was not done has sent a message of its own
 }
 
-// notYet is how long after its message a run may be stored.
+// notYet is how long after its message the write that it is about may come.
 const notYet = time.Minute
 
 // announce queues the webhooks that are told of the end of a run. It comes before the end is stored, so that none is

@@ -235,3 +235,55 @@ func TestNothingBeginsWithoutTheQueue(t *testing.T) {
 type broken struct{ mastra.Queue }
 
 func (broken) Send(context.Context, mastra.Work) error { return errors.New("no queue today") }
+
+// A message comes before the write that it is about: a worker that has it at once lets it come again, but not for ever.
+func TestAMessageThatIsFasterThanItsRun(t *testing.T) {
+	w := mastra.NewWorkflow[int, int]("w").Then(ask("ask")).Then(step("b", double))
+	api, worker, q := invocations(t, w)
+	ctx := t.Context()
+	hasty := &hasty{Queue: q, work: func(work mastra.Work) error { return worker.engine.Work(ctx, worker.Mastra, work) }}
+	api.Queue = hasty
+	if _, err := api.engine.Background(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.engine.Work(ctx, worker.Mastra, hasty.sent); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.engine.ResumeBackground(ctx, api.Mastra, w, mastra.WorkflowResume{RunID: "run", Data: mastra.JSON(`{"add":2}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if hasty.early != 2 {
+		t.Errorf("%d of 2 messages come again", hasty.early)
+	}
+	if err := worker.engine.Work(ctx, worker.Mastra, hasty.sent); err != nil {
+		t.Fatal(err)
+	}
+	if run, err := api.store.Run(ctx, "run"); err != nil || string(run.Result) != "6" {
+		t.Errorf("%+v %v", run, err)
+	}
+	for _, from := range []string{`"success"`, `""`} { // an answer, and a run, that were never stored
+		old := mastra.Work{Tenant: "-", ID: "run", Data: mastra.JSON(`{"from":` + from + `,"sent":1}`)}
+		if from == `""` {
+			old.ID = "none"
+		}
+		if err := worker.engine.Work(ctx, worker.Mastra, old); err != nil {
+			t.Errorf("from %s: %v", from, err)
+		}
+	}
+}
+
+// hasty delivers what is sent before Send returns.
+type hasty struct {
+	mastra.Queue
+	work  func(mastra.Work) error
+	sent  mastra.Work
+	early int
+}
+
+func (h *hasty) Send(_ context.Context, w mastra.Work) error {
+	h.sent = w
+	if errors.As(h.work(w), new(*mastra.Again)) {
+		h.early++
+	}
+	return nil
+}

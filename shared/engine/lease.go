@@ -115,7 +115,7 @@ func (e *Engine) TakeOver(ctx context.Context, m *mastra.Mastra) error {
 	}
 	var errs []error
 	for _, ref := range refs {
-		_, err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID)
+		_, _, err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID)
 		var again *mastra.Again
 		if err != nil && !errors.As(err, &again) && mastra.CodeOf(err) != mastra.CodeNotFound {
 			errs = append(errs, err)
@@ -124,28 +124,28 @@ func (e *Engine) TakeOver(ctx context.Context, m *mastra.Mastra) error {
 	return errors.Join(errs...)
 }
 
-// take begins to go on with a run that nobody works on. It returns nil where there is nothing to do, and an *mastra.Again
-// where there may be later.
-func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execution, error) {
+// take begins to go on with a run that nobody works on. It returns no execution where there is nothing to do, with
+// the run as it is stored, and an *mastra.Again where there may be later.
+func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execution, *mastra.Run, error) {
 	run, err := m.Storage.Run(ctx, id)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case run.Status != mastra.StatusRunning:
-		return nil, nil
+		return nil, run, nil
 	}
 	if e.works(ctx, id) { // its heartbeat is late
-		return nil, &mastra.Again{After: e.lease}
+		return nil, nil, &mastra.Again{After: e.lease}
 	}
 	now := mastra.TimeOf(m.Now())
 	if run.LeaseUntil >= now && (run.Owner != "" || run.LeaseUntil > now+maxEarly) { // somebody works on it, or it sleeps
-		return nil, &mastra.Again{After: time.Duration(run.LeaseUntil-now)*time.Millisecond + time.Second}
+		return nil, nil, &mastra.Again{After: time.Duration(run.LeaseUntil-now)*time.Millisecond + time.Second}
 	}
 	if strings.HasPrefix(run.WorkflowID, mastra.AgentRuns) {
 		if m.Agents == nil {
-			return nil, nil
+			return nil, run, nil
 		}
-		return nil, m.Agents.TakeOver(ctx, m, run)
+		return nil, nil, m.Agents.TakeOver(ctx, m, run)
 	}
 	w, err := m.Workflow(run.WorkflowID)
 	reason := ""
@@ -155,30 +155,30 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execut
 		reason = err.Error()
 	}
 	if reason != "" && run.Version > e.version && e.version != 0 {
-		return nil, &mastra.Again{After: newerCode}
+		return nil, nil, &mastra.Again{After: newerCode}
 	}
 	released, owner := run.Owner == "", e.newOwner()
 	run, err = m.Storage.Lease(ctx, id, owner, now+mastra.Time(e.lease.Milliseconds()))
 	if mastra.CodeOf(err) == mastra.CodeConflict { // another one was first
-		return nil, &mastra.Again{After: e.lease}
+		return nil, nil, &mastra.Again{After: e.lease}
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if run.Status != mastra.StatusRunning {
-		return nil, nil
+		return nil, run, nil
 	}
 	if run.Attempts++; reason == "" && run.Attempts > e.attempts {
 		reason = fmt.Sprintf("The run was interrupted %d times in a row in the same place: it does not go on", run.Attempts)
 	}
 	if reason != "" {
-		return nil, e.giveUp(ctx, m, run, reason)
+		return nil, nil, e.giveUp(ctx, m, run, reason)
 	}
 	if run.Caller != nil {
 		ctx = mastra.WithPrincipal(ctx, run.Caller)
 	}
 	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID, "released", released)
 	x := &execution{m: m, g: w.Graph(), run: *run, owner: owner, from: mastra.StatusRunning, taken: true}
-	return x, e.launch(ctx, x, background)
+	return x, nil, e.launch(ctx, x, background)
 }
 
 // works says that the run is carried out here.

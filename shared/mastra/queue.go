@@ -16,8 +16,15 @@ type Work struct {
 }
 
 // WorkRun is the kind of a Queue's work that says: see to it that this run, of a workflow or an agent, goes on. Its ID is
-// the run's.
+// the run's; its Data, which may be absent, a RunWork.
 const WorkRun = "run"
+
+// RunWork is what a message of kind WorkRun says besides. A message is sent before the write that it is about, so that
+// a process that dies in between loses nothing: for a while its receiver may still find the run as it was.
+type RunWork struct {
+	From RunStatus `json:"from,omitempty"` // the run's status before that write; "" where the write creates it
+	Sent Time      `json:"sent"`
+}
 
 // Queue hands work to whoever receives it, at least once and not before its time, in no certain order. It outlives the
 // process. It is safe for concurrent use, also by several processes.

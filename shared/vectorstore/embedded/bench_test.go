@@ -49,6 +49,7 @@ func BenchmarkQuery(b *testing.B) {
 		make   func(n, dim int) []mastra.Vector
 		n, dim int
 	}{
+		{"many", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 100) }, 100_000, 384},
 		{"few-clusters", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 10) }, 20_000, 1536},
 		{"random", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 1536},
 		{"short", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 8},

@@ -29,11 +29,21 @@ type slot struct {
 // chunk holds up to chunkSlots slots and what is scanned of them.
 type chunk struct {
 	slots  []slot
-	plane0 []uint64 // words a slot
-	rest   []uint64 // (planes-1) * words a slot
+	live   map[int32]*places // by namespace
+	plane0 []uint64          // words a slot
+	rest   []uint64          // (planes-1) * words a slot
+	rough  []rough
 	est    []estimator
 	values []float32 // where vectors are short
+
+	maxErr, maxNorm float32 // of est: the largest coarseErr and norm
 }
+
+// places is a bit a slot of a chunk.
+type places [chunkSlots / 64]uint64
+
+// rough is what of an estimator is read of all vectors.
+type rough struct{ factor, offset float32 }
 
 // state is what is known of an index's file.
 type state struct {
@@ -186,7 +196,7 @@ func (st *state) apply(r record, small []byte) (err error) {
 			c = st.chunks[n-1]
 		}
 		if c == nil || len(c.slots) == chunkSlots {
-			c = &chunk{}
+			c = &chunk{live: map[int32]*places{}}
 			st.chunks = append(st.chunks, c)
 		}
 		if st.coded() {
@@ -198,10 +208,16 @@ func (st *state) apply(r record, small []byte) (err error) {
 			e := &c.est[i]
 			decodeCode(code, n, c.plane0[i*n:], c.rest[i*(planes-1)*n:], e)
 			e.offset = st.offset(e.norm)
+			c.rough = append(c.rough, rough{e.coarse, e.offset})
+			c.maxErr, c.maxNorm = max(c.maxErr, e.coarseErr), max(c.maxNorm, e.norm)
 		} else {
 			i := (valuesAt - r.bigAt()) / 4
 			c.values = append(c.values, values[i:i+int64(st.dim)]...)
 		}
+		if c.live[space] == nil {
+			c.live[space] = &places{}
+		}
+		c.live[space][len(c.slots)/64] |= 1 << (len(c.slots) % 64)
 		c.slots = append(c.slots, s)
 		at := uint32((len(st.chunks)-1)*chunkSlots + len(c.slots) - 1)
 		st.remove(id)
@@ -221,6 +237,7 @@ func (st *state) remove(id []byte) {
 	}
 	s := st.slot(at)
 	s.dead = true
+	st.chunks[at/chunkSlots].live[s.space][at%chunkSlots/64] &^= 1 << (at % 64)
 	st.live--
 	st.garbage += st.bytes(s)
 	delete(st.byID, s.id)

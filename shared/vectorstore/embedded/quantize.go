@@ -7,7 +7,8 @@ import (
 )
 
 // A vector is kept twice: exactly in the file, and as a code of 4 bits a dimension in memory, from which its inner
-// product with a query is estimated by counting bits. The first bit of each dimension alone gives a coarse estimate.
+// product with a query is estimated by counting bits. The first bit of each dimension, its sign, alone gives a coarse
+// estimate: a rough one against the signs of the query, a better one against three bits of it.
 //
 // Codes are of randomly rotated vectors: rotation spreads whatever is peculiar to single dimensions over all of them,
 // so that the error of an estimate is known however the data look: about normal, with a standard deviation of
@@ -128,20 +129,21 @@ func level(x float32) int { return min(15, max(0, int(math.Floor(float64(x)))+8)
 
 // question is a coded query.
 type question struct {
-	planes         [][planes]uint64 // per word, first bits first
-	coarse, fine   float32          // factors
-	coarseSum      float32          // of the upper three bits
-	fineSum        float32          // of the values
-	norm           float32
-	coarseQ, fineQ float32 // lengths of what the codes leave out
-	dims           float32
+	planes                 [][planes]uint64 // per word, first bits first
+	signs                  []uint64         // the first bits
+	rough, coarse, fine    float32          // factors
+	coarseSum              float32          // of the upper three bits
+	fineSum                float32          // of the values
+	norm                   float32
+	roughQ, coarseQ, fineQ float32 // lengths of what the codes leave out
+	dims                   float32
 }
 
 // ask codes a query; scratch is as for encode.
 func (c *coder) ask(values []float32, scratch []float32) question {
 	code := make([]uint64, planes*c.words)
 	e := c.encode(values, 1, code, scratch)
-	q := question{planes: make([][planes]uint64, c.words), fine: e.fine, fineSum: e.fineSum, norm: e.norm, fineQ: e.fineErr, dims: float32(64 * c.words)}
+	q := question{planes: make([][planes]uint64, c.words), signs: code[:c.words], rough: e.coarse, roughQ: e.coarseErr, fine: e.fine, fineSum: e.fineSum, norm: e.norm, fineQ: e.fineErr, dims: float32(64 * c.words)}
 	var dot, square float64 // of the coarse reconstruction, whose levels are those of the upper three bits
 	for w := range c.words {
 		for p := range planes {
@@ -164,6 +166,23 @@ func (c *coder) ask(values []float32, scratch []float32) question {
 		q.coarse, q.coarseQ = float32(f), float32(math.Sqrt(max(0, f*f*square-norm2)))
 	}
 	return q
+}
+
+// differing counts, for some of the codes of a chunk, in how many dimensions their signs are not those of the query. It is the
+// loop in which a query is most of its time, and does nothing else for that.
+func (q *question) differing(plane0 []uint64, which *places, counts *[chunkSlots]int32) {
+	signs := q.signs
+	for w, bitset := range which {
+		for ; bitset != 0; bitset &= bitset - 1 {
+			i := w*64 + bits.TrailingZeros64(bitset)
+			code := plane0[i*len(signs):][:len(signs)]
+			n := 0
+			for w, x := range code {
+				n += bits.OnesCount64(x ^ signs[w])
+			}
+			counts[i] = int32(n)
+		}
+	}
 }
 
 // coarseEstimate is the estimated inner product by plane 0, and the standard deviation of its error.
@@ -203,6 +222,6 @@ func (q *question) plane(code []uint64) int {
 }
 
 func (q *question) deviation(codeErr, queryErr, norm float32) float32 {
-	x, y := codeErr*q.norm, queryErr*norm
-	return float32(math.Sqrt(float64((x*x + y*y) / q.dims)))
+	x, y, z := codeErr*q.norm, queryErr*norm, codeErr*queryErr
+	return float32(math.Sqrt(float64((x*x + y*y + z*z) / q.dims)))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,8 +14,8 @@ import (
 	"mastralambda/shared/vectorstore/filter"
 )
 
-// A query goes through three sieves. All vectors are estimated coarsely, those that could be among the answers finely,
-// and of these, best first, those that still could be are compared exactly. "Could be" means: the estimate plus some
+// A query goes through sieves. All vectors are estimated roughly, those that could be among the answers coarsely and then
+// finely, and of these, best first, those that still could be are compared exactly. "Could be" means: the estimate plus some
 // standard deviations of its error exceeds the worst of the best TopK that are known exactly. So the answers are those
 // of a full comparison but for rare bad luck, whatever the data look like; only the time differs.
 const (
@@ -26,7 +27,7 @@ const (
 type candidate struct {
 	slot     uint32
 	estimate float32 // of the rank, and then the rank that it could have at best
-	error    float32 // standard deviation; negative: seen finely already
+	error    float32 // standard deviation
 }
 
 // hit is a vector that was compared exactly.
@@ -38,10 +39,24 @@ type hit struct {
 // scratch is reused from query to query.
 type scratch struct {
 	room  []float32
-	parts [][]candidate
-	all   []candidate
+	parts []*part
+	few   []candidate
 	fine  []candidate
-	top   []int
+}
+
+// part is one worker's share of the vectors.
+type part struct {
+	counts [chunkSlots]int32
+	all    []roughly
+	top    []int // places in all
+	fine   []candidate
+	err    error
+}
+
+// roughly is a vector with its rough estimate.
+type roughly struct {
+	slot     uint32
+	estimate float32
 }
 
 // scale is what the metric multiplies a vector of a length with before it is coded.
@@ -77,40 +92,71 @@ func (st *state) query(ctx context.Context, q *mastra.VectorQuery, norm float64,
 	if !ok {
 		return []mastra.Match{}, nil
 	}
-	if err := st.scan(ctx, &ask, space, string(q.Filter), f, sc); err != nil {
+	workers, err := st.scan(ctx, &ask, space, string(q.Filter), f, sc)
+	if err != nil {
 		return nil, err
 	}
-	best := &topK{k: min(q.TopK, len(sc.all))}
+	parts, count := sc.parts[:workers], 0
+	for _, p := range parts {
+		count += len(p.all)
+	}
+	best := &topK{k: min(q.TopK, count)}
 	if best.k == 0 {
 		return []mastra.Match{}, nil
 	}
 	x := exactly{st: st, ctx: ctx, query: q.Vector, norm: norm}
-	if !st.coded() || len(sc.all) <= max(fewEnough, best.k) {
-		if err := x.compare(best, sc.all, sc.room, false); err != nil {
+	if !st.coded() || count <= max(fewEnough, best.k) {
+		sc.few = sc.few[:0]
+		for _, p := range parts {
+			for _, at := range p.all {
+				sc.few = append(sc.few, candidate{slot: at.slot})
+			}
+		}
+		if err := x.compare(best, sc.few, sc.room, false); err != nil {
 			return nil, err
 		}
 		return st.matches(best, q, sc)
 	}
-	// The coarsely best ones, finely, give a first bar.
-	sc.first(max(4*best.k, 2*fewEnough))
-	sc.fine = sc.fine[:0]
-	for _, i := range sc.top {
-		c := &sc.all[i]
-		sc.fine = append(sc.fine, st.finely(&ask, c.slot))
-		c.error = -1
-	}
-	slices.SortFunc(sc.fine, better)
+	// The roughly best ones of each part, finely, give a first bar.
+	st.each(parts, func(p *part) {
+		p.first(max(4*best.k, 2*fewEnough))
+		p.fine = p.fine[:0]
+		for _, i := range p.top {
+			p.fine = append(p.fine, st.finely(&ask, p.all[i].slot))
+			p.all[i].estimate = float32(math.Inf(-1)) // seen
+		}
+	})
+	sc.collect(parts)
 	sure := min(best.k+8, len(sc.fine))
 	if err := x.compare(best, sc.fine[:sure], sc.room, false); err != nil {
 		return nil, err
 	}
-	sc.fine = sc.fine[sure:]
-	st.sift(&ask, sc, best.bar())
-	slices.SortFunc(sc.fine, better)
+	rest := sc.fine[sure:]
+	for i := range rest {
+		rest[i].estimate += deviations * rest[i].error
+	}
+	bar := best.bar()
+	st.each(parts, func(p *part) { st.sift(&ask, p, bar) })
+	parts[0].fine = append(parts[0].fine, rest...)
+	sc.collect(parts)
 	if err := x.compare(best, sc.fine, sc.room, true); err != nil {
 		return nil, err
 	}
 	return st.matches(best, q, sc)
+}
+
+// collect gathers what the parts found finely, best first.
+func (sc *scratch) collect(parts []*part) {
+	sc.fine = sc.fine[:0]
+	for _, p := range parts {
+		sc.fine = append(sc.fine, p.fine...)
+	}
+	slices.SortFunc(sc.fine, better)
+}
+
+// each runs work on the parts, at the same time where that is worth it.
+func (st *state) each(parts []*part, work func(p *part)) {
+	parallel(len(parts), func(w int) { work(parts[w]) })
 }
 
 // exactly compares vectors with one query.
@@ -172,91 +218,100 @@ func better(a, b candidate) int {
 	return cmp.Compare(a.slot, b.slot)
 }
 
-// scan collects the vectors of a namespace that f, which is key, matches into sc.all, with their coarse estimates where there
-// are codes.
-func (st *state) scan(ctx context.Context, ask *question, space int32, key string, f *filter.Expr, sc *scratch) error {
-	words := st.words()
-	workers := 1
-	if work := st.live * words; f != nil && st.live > chunkSlots || work > 64*chunkSlots {
+// scan collects the vectors of a namespace that f, which is key, matches, with their rough estimates where there are codes.
+// It returns in how many of sc.parts they are.
+func (st *state) scan(ctx context.Context, ask *question, space int32, key string, f *filter.Expr, sc *scratch) (workers int, err error) {
+	workers = 1
+	if work := st.live * st.words(); f != nil && st.live > chunkSlots || work > 64*chunkSlots {
 		workers = min(runtime.GOMAXPROCS(0), len(st.chunks))
 	}
 	for len(sc.parts) < workers {
-		sc.parts = append(sc.parts, nil)
+		sc.parts = append(sc.parts, new(part))
 	}
 	var matching selection
 	if f != nil {
 		matching = st.kept.get(key, len(st.chunks))
 	}
-	errs := make([]error, workers)
 	share := (len(st.chunks) + workers - 1) / max(1, workers)
-	work := func(w int) {
-		out := sc.parts[w][:0]
-		first, last := min(w*share, len(st.chunks)), min((w+1)*share, len(st.chunks))
-		for n := first; n < last && errs[w] == nil; n++ {
-			if errs[w] = ctx.Err(); errs[w] != nil {
+	parallel(workers, func(w int) {
+		p := sc.parts[w]
+		p.all, p.err = p.all[:0], nil
+		for n := min(w*share, len(st.chunks)); n < min((w+1)*share, len(st.chunks)) && p.err == nil; n++ {
+			if p.err = ctx.Err(); p.err != nil {
 				break
 			}
-			c := st.chunks[n]
 			if f != nil {
-				if errs[w] = matching.fill(st, n, f); errs[w] != nil {
+				if p.err = matching.fill(st, n, f); p.err != nil {
 					break
 				}
 			}
-			for i := range c.slots {
-				s := &c.slots[i]
-				if s.dead || s.space != space || f != nil && !matching.has(n, i) {
-					continue
+			if live := st.chunks[n].live[space]; live != nil {
+				which := *live
+				if f != nil {
+					which.and(matching[n].bits)
 				}
-				at := candidate{slot: uint32(n*chunkSlots + i)}
-				if st.coded() {
-					at.estimate, at.error = ask.coarseEstimate(c.plane0[i*words:(i+1)*words], &c.est[i])
-				}
-				out = append(out, at)
+				p.estimate(st, ask, n, &which)
 			}
 		}
-		sc.parts[w] = out
-	}
-	parallel(workers, work)
-	sc.all = sc.all[:0]
-	for w := range workers {
-		if errs[w] != nil {
-			return errs[w]
+	})
+	for _, p := range sc.parts[:workers] {
+		if p.err != nil {
+			return 0, p.err
 		}
-		sc.all = append(sc.all, sc.parts[w]...)
 	}
 	if f != nil {
 		st.kept.put(key, matching)
 	}
-	return nil
+	return workers, nil
 }
 
-// sift adds to sc.fine whoever of sc.all could pass the bar, coarsely and then finely; estimates become what could be at best.
-func (st *state) sift(ask *question, sc *scratch, bar float64) {
-	for i := range sc.fine {
-		c := &sc.fine[i]
-		c.estimate += deviations * c.error
+// estimate appends some of a chunk's vectors to p.all, with their rough estimates.
+func (p *part) estimate(st *state, ask *question, chunk int, which *places) {
+	c, first := st.chunks[chunk], uint32(chunk*chunkSlots)
+	if st.coded() {
+		ask.differing(c.plane0, which, &p.counts)
 	}
-	workers := 1
-	if len(sc.all) > 4*chunkSlots {
-		workers = min(runtime.GOMAXPROCS(0), len(sc.parts))
-	}
-	share := (len(sc.all) + workers - 1) / workers
-	parallel(workers, func(w int) {
-		out := sc.parts[w][:0]
-		for _, c := range sc.all[min(w*share, len(sc.all)):min((w+1)*share, len(sc.all))] {
-			if c.error < 0 || float64(c.estimate+deviations*c.error) <= bar {
-				continue
+	for w, bitset := range which {
+		for ; bitset != 0; bitset &= bitset - 1 {
+			i := w*64 + bits.TrailingZeros64(bitset)
+			at := roughly{slot: first + uint32(i)}
+			if st.coded() {
+				at.estimate = ask.rough*c.rough[i].factor*(ask.dims-2*float32(p.counts[i])) + c.rough[i].offset
 			}
-			fine := st.finely(ask, c.slot)
-			fine.estimate += deviations * fine.error
-			if float64(fine.estimate) > bar {
-				out = append(out, fine)
-			}
+			p.all = append(p.all, at)
 		}
-		sc.parts[w] = out
-	})
-	for w := range workers {
-		sc.fine = append(sc.fine, sc.parts[w]...)
+	}
+}
+
+func (p *places) and(bits []uint64) {
+	for i := range p {
+		p[i] &= bits[i]
+	}
+}
+
+// sift sets p.fine to whoever of p.all could pass the bar, roughly, coarsely and finely; estimates become what could be at best.
+func (st *state) sift(ask *question, p *part, bar float64) {
+	p.fine = p.fine[:0]
+	n, chunk, need := st.words(), -1, float32(0)
+	for _, at := range p.all {
+		if in := int(at.slot / chunkSlots); in != chunk {
+			chunk = in
+			c := st.chunks[in]
+			need = float32(bar) - deviations*ask.deviation(c.maxErr, ask.roughQ, c.maxNorm)
+		}
+		if at.estimate < need {
+			continue
+		}
+		c, i := st.chunks[chunk], int(at.slot%chunkSlots)
+		estimate, deviation := ask.coarseEstimate(c.plane0[i*n:(i+1)*n], &c.est[i])
+		if float64(estimate+deviations*deviation) <= bar {
+			continue
+		}
+		fine := st.finely(ask, at.slot)
+		fine.estimate += deviations * fine.error
+		if float64(fine.estimate) > bar {
+			p.fine = append(p.fine, fine)
+		}
 	}
 }
 
@@ -278,30 +333,30 @@ func (st *state) finely(ask *question, at uint32) candidate {
 	return candidate{at, estimate, deviation}
 }
 
-// first sets sc.top to the places in sc.all of the n best estimates: a heap whose worst is in front.
-func (sc *scratch) first(n int) {
-	top := sc.top[:0]
-	for i := range sc.all {
+// first sets p.top to the n best rough estimates: a heap whose worst is in front.
+func (p *part) first(n int) {
+	top := p.top[:0]
+	for i := range p.all {
 		if len(top) < n {
 			top = append(top, i)
 			if len(top) == n {
 				for j := n/2 - 1; j >= 0; j-- {
-					sc.sink(top, j)
+					p.sink(top, j)
 				}
 			}
-		} else if sc.all[i].estimate > sc.all[top[0]].estimate {
+		} else if p.all[i].estimate > p.all[top[0]].estimate {
 			top[0] = i
-			sc.sink(top, 0)
+			p.sink(top, 0)
 		}
 	}
-	sc.top = top
+	p.top = top
 }
 
-func (sc *scratch) sink(top []int, i int) {
+func (p *part) sink(top []int, i int) {
 	for {
 		least := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(top); c++ {
-			if sc.all[top[c]].estimate < sc.all[top[least]].estimate {
+			if p.all[top[c]].estimate < p.all[top[least]].estimate {
 				least = c
 			}
 		}

@@ -17,10 +17,6 @@ type chunkSelection struct {
 	bits  []uint64
 }
 
-func (s selection) has(chunk, slot int) bool {
-	return s[chunk].bits[slot/64]&(1<<(slot%64)) != 0
-}
-
 // fill asks the filter about the slots of a chunk that it was not asked about.
 func (s selection) fill(st *state, chunk int, f *filter.Expr) error {
 	slots, known := st.chunks[chunk].slots, &s[chunk]

@@ -118,7 +118,17 @@ func redact(data JSON, nested int) JSON {
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-// redactSpan clears a span of secrets.
-func redactSpan(s *Span) {
-	s.Input, s.Output, s.Attributes, s.Metadata, s.Error, s.Context = Redact(s.Input), Redact(s.Output), Redact(s.Attributes), Redact(s.Metadata), Redact(s.Error), Redact(s.Context)
+// redactSpans clears spans of secrets. Metadata that spans share is looked at once.
+func redactSpans(spans []Span) {
+	var shared, clear JSON
+	for i := range spans {
+		s := &spans[i]
+		if len(s.Metadata) == 0 || len(s.Metadata) != len(shared) || &s.Metadata[0] != &shared[0] {
+			shared, clear = s.Metadata, Redact(s.Metadata)
+		}
+		s.Metadata = clear
+		for _, v := range [...]*JSON{&s.Input, &s.Output, &s.Attributes, &s.Error, &s.Context} {
+			*v = Redact(*v)
+		}
+	}
 }

@@ -38,9 +38,7 @@ func (m *Mastra) Record(ctx context.Context, spans []Span) []Span {
 	if len(spans) == 0 || !m.Tracing.keeps(spans[0].TraceID) {
 		return nil
 	}
-	for i := range spans {
-		redactSpan(&spans[i])
-	}
+	redactSpans(spans)
 	if m.Tracing.Export != nil {
 		m.Tracing.Export(ctx, spans)
 	}

@@ -13,12 +13,7 @@ func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 	if err != nil {
 		return err
 	}
-	e.names = s.names.fresh(e.tenant, b.Spans)
-	if err := s.submit(ctx, e.write); err != nil {
-		return err
-	}
-	s.names.keep(e.names)
-	return nil
+	return s.submit(ctx, e.write)
 }
 
 // encoded is a batch ready to be bound.
@@ -29,10 +24,9 @@ type encoded struct {
 	touched  []thread // those of messages alone
 	runs     []runUpdate
 	claims   []mastra.ClaimUpdate
-	traces   []trace
+	packs    []pack
 	scores   []score
 	chunks   []mastra.ChunkBlock
-	names    []storedName
 }
 
 func encode(tenant string, b *mastra.Batch) (*encoded, error) {
@@ -54,7 +48,7 @@ func encode(tenant string, b *mastra.Batch) (*encoded, error) {
 			return nil, err
 		}
 	}
-	if e.traces, err = packSpans(b.Spans); err != nil {
+	if e.packs, err = packSpans(b.Spans); err != nil {
 		return nil, err
 	}
 	e.scores, err = encodeScores(b.Scores, b.Feedback)
@@ -76,8 +70,8 @@ func (e *encoded) write(t *tx) error {
 	if err := t.writeThreads(e); err != nil {
 		return err
 	}
-	for i := range e.traces {
-		if err := t.writeTrace(e.tenant, &e.traces[i]); err != nil {
+	for i := range e.packs {
+		if err := t.writePack(e.tenant, &e.packs[i]); err != nil {
 			return err
 		}
 	}
@@ -91,12 +85,7 @@ func (e *encoded) write(t *tx) error {
 			return err
 		}
 	}
-	t.signals += len(e.traces) + len(e.scores)
-	for i := range e.names {
-		if err := t.writeName(&e.names[i]); err != nil {
-			return err
-		}
-	}
+	t.signals += len(e.scores)
 	return nil
 }
 

@@ -14,6 +14,7 @@ type list struct {
 	join           string // of tables that only the columns need
 	order, tie     string // columns: rows equal in order follow each other by tie
 	descending     bool
+	indexed        bool // what is not indexed yet belongs to it
 	where          []string
 	args           []any
 	total          func(*conn) (int, error) // count where nil
@@ -70,10 +71,18 @@ func (l *list) window(total int) (offset, n int, fromEnd bool) {
 	return offset, n, false
 }
 
+// read calls f with a connection.
+func (l *list) read(ctx context.Context, s *Store, f func(*conn) error) error {
+	if l.indexed {
+		return s.indexed(ctx, f)
+	}
+	return s.readers.read(ctx, f)
+}
+
 // readPage reads a page and its total at one moment. A page of no rows asks for the total alone.
 func readPage[T any](ctx context.Context, s *Store, l list, scan func(*conn, row) (T, error)) (*mastra.Page[T], error) {
 	p := &mastra.Page[T]{Items: []T{}}
-	err := s.readers.read(ctx, func(c *conn) (err error) {
+	err := l.read(ctx, s, func(c *conn) (err error) {
 		if l.total == nil {
 			p.Total, err = l.count(ctx, c)
 		} else {
@@ -122,7 +131,7 @@ func matchPage[T any](ctx context.Context, s *Store, l list, uncounted bool, sca
 	}
 	sql := "SELECT " + l.columns + " FROM " + l.table + l.join + l.conditions() + " ORDER BY " + l.order + direction + ", " + l.tie + direction
 	first := max(0, min(l.Page, 1<<30)) * max(0, l.PerPage)
-	err := s.readers.read(ctx, func(c *conn) error {
+	err := l.read(ctx, s, func(c *conn) error {
 		seen := 0
 		for r, err := range c.query(ctx, sql, l.args...) {
 			if err != nil {

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 
 	"mastralambda/shared/mastra"
 )
@@ -13,53 +11,46 @@ import (
 const maxNames = 20_000
 
 // names are those that this process knows to be stored.
-type names struct {
-	known sync.Map // storedName -> struct{}
-	n     atomic.Int64
-}
+type names map[storedName]struct{}
 
 type storedName struct {
 	tenant string
 	mastra.Name
 }
 
-// fresh are the names of spans that are not known to be stored yet.
-func (k *names) fresh(tenant string, spans []mastra.Span) (found []storedName) {
-	add := func(n mastra.Name) {
+// keepNames stores the names of spans that are not known to be stored.
+func (t *tx) keepNames(tenant string, spans []mastra.Span) error {
+	keep := func(n mastra.Name) error {
 		s := storedName{tenant, n}
-		if n.Text == "" && (n.Kind != mastra.NameEntity || n.EntityType == "") {
-			return
+		if n.Text == "" && (n.Kind != mastra.NameEntity || n.EntityType == "") || s == t.lastName {
+			return nil
 		}
-		if _, ok := k.known.Load(s); !ok && k.n.Load() < maxNames {
-			found = append(found, s)
+		t.lastName = s
+		if _, ok := t.names[s]; ok || len(t.names) >= maxNames {
+			return nil
 		}
+		_, err := t.exec("INSERT INTO names (tenant, kind, entity_type, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", tenant, n.Kind, n.EntityType, n.Text)
+		if err == nil {
+			t.names[s] = struct{}{}
+		}
+		return err
 	}
 	for i := range spans {
 		s := &spans[i]
-		add(mastra.Name{Kind: mastra.NameEntity, EntityType: s.EntityType, Text: s.EntityName})
+		if err := keep(mastra.Name{Kind: mastra.NameEntity, EntityType: s.EntityType, Text: s.EntityName}); err != nil {
+			return err
+		}
 		for _, tag := range s.Tags {
-			add(mastra.Name{Kind: mastra.NameTag, EntityType: s.EntityType, Text: tag})
+			if err := keep(mastra.Name{Kind: mastra.NameTag, EntityType: s.EntityType, Text: tag}); err != nil {
+				return err
+			}
 		}
 	}
-	return found
-}
-
-// keep remembers what has been stored.
-func (k *names) keep(stored []storedName) {
-	for _, s := range stored {
-		if _, loaded := k.known.LoadOrStore(s, struct{}{}); !loaded {
-			k.n.Add(1)
-		}
-	}
-}
-
-func (t *tx) writeName(n *storedName) error {
-	_, err := t.exec("INSERT INTO names (tenant, kind, entity_type, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", n.tenant, n.Kind, n.EntityType, n.Text)
-	return err
+	return nil
 }
 
 func (s *Store) Names(ctx context.Context) (all []mastra.Name, err error) {
-	err = s.readers.read(ctx, func(c *conn) error {
+	err = s.indexed(ctx, func(c *conn) error {
 		for r, err := range c.query(ctx, "SELECT kind, entity_type, text FROM names WHERE tenant = ? ORDER BY kind, entity_type, text", mastra.Tenant(ctx)) {
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"slices"
 
 	"mastralambda/shared/mastra"
 )
@@ -14,84 +15,159 @@ import (
 const maxOutlines = 400_000
 
 // Outlines are written by a coder of their own: an aggregate reads some hundred thousand spans, and JSON would take a second.
-// A text is written once in a body and referred to from then on.
+// What a span has in common with the one before is not written again, nor is a text that was written before.
 type outliner struct {
 	b     []byte
-	texts []string
+	texts [maxTexts]string
+	n     int // of texts
 }
+
+// maxTexts is how many texts are remembered: they are looked for one by one.
+const maxTexts = 32
 
 func (o *outliner) uint(n uint64) { o.b = binary.AppendUvarint(o.b, n) }
 func (o *outliner) int(n int64)   { o.b = binary.AppendVarint(o.b, n) }
 
 func (o *outliner) float(f float64) { o.b = binary.LittleEndian.AppendUint64(o.b, math.Float64bits(f)) }
 
+// text writes a text, or the number of the one that it repeats.
 func (o *outliner) text(s string) {
-	for i, t := range o.texts {
+	for i, t := range o.texts[:o.n] {
 		if t == s {
 			o.uint(uint64(i) + 1)
 			return
 		}
 	}
-	o.texts = append(o.texts, s)
-	o.uint(0)
-	if raw, err := hex.DecodeString(s); err == nil && len(raw) >= 8 && hex.EncodeToString(raw) == s { // ids
-		o.uint(uint64(len(raw))<<1 | 1)
-		o.b = append(o.b, raw...)
-		return
+	if o.n < maxTexts {
+		o.texts[o.n] = s
+		o.n++
 	}
-	o.uint(uint64(len(s)) << 1)
+	o.b = append(o.b, 0)
+	o.id(s)
+}
+
+// How an id is written.
+const (
+	asText = iota
+	asHex  // half as long
+	asUUID
+)
+
+// id writes a text that is not written twice.
+func (o *outliner) id(s string) {
+	var raw [16]byte
+	switch len(s) {
+	case 16, 32:
+		if unhex(raw[:len(s)/2], s) {
+			o.uint(uint64(len(s)/2)<<2 | asHex)
+			o.b = append(o.b, raw[:len(s)/2]...)
+			return
+		}
+	case 36:
+		if s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
+			unhex(raw[:4], s[:8]) && unhex(raw[4:6], s[9:13]) && unhex(raw[6:8], s[14:18]) && unhex(raw[8:10], s[19:23]) && unhex(raw[10:], s[24:]) {
+			o.uint(16<<2 | asUUID)
+			o.b = append(o.b, raw[:]...)
+			return
+		}
+	}
+	o.uint(uint64(len(s)) << 2)
 	o.b = append(o.b, s...)
 }
 
+// unhex decodes lower-case hexadecimal digits, and says whether s is nothing else.
+func unhex(to []byte, s string) bool {
+	for i := range to {
+		a, b := digits[s[2*i]], digits[s[2*i+1]]
+		if a|b > 15 {
+			return false
+		}
+		to[i] = a<<4 | b
+	}
+	return true
+}
+
+// digits are the values of hexadecimal digits, and 255 for all else.
+var digits = func() (d [256]byte) {
+	for i := range d {
+		d[i] = 255
+	}
+	for i, c := range "0123456789abcdef" {
+		d[c] = byte(i)
+	}
+	return d
+}()
+
+// Flags of a span.
 const (
 	isEvent = 1 << iota
 	hasFailed
 	hasModel
 	hasCost
 	isRemote
+	hasEnded
+	hasTags
+	differs // from the span before: the first of shared, and the others above it
 )
 
-// outline encodes spans of one trace, and says when the first of them started.
-func outline(spans []*mastra.Span) (body []byte, at mastra.Time) {
-	o := outliner{b: make([]byte, 0, 96+48*len(spans)), texts: make([]string, 0, 16+2*len(spans))}
-	at = spans[0].StartedAt
+// shared are the texts that spans of a run mostly have in common.
+func shared(s *mastra.Span) [7]*string {
+	return [...]*string{&s.Type, &s.EntityType, &s.EntityID, &s.EntityName, &s.RunID, &s.ThreadID, &s.ResourceID}
+}
+
+// outline writes spans of one trace.
+func (o *outliner) outline(spans []*mastra.Span) {
+	at := spans[0].StartedAt
 	for _, s := range spans {
 		at = min(at, s.StartedAt)
 	}
-	o.b = append(o.b, 1) // version
 	o.uint(uint64(len(spans)))
 	o.int(int64(at))
-	o.text(spans[0].TraceID)
-	for _, s := range spans {
+	o.id(spans[0].TraceID)
+	var none mastra.Span
+	last := &none
+	for i, s := range spans {
 		use := s.Use()
 		flags := uint64(0)
-		if s.IsEvent {
-			flags |= isEvent
-		}
-		if len(s.Error) > 0 {
-			flags |= hasFailed
-		}
-		if s.Remote {
-			flags |= isRemote
-		}
-		if use != nil {
-			if flags |= hasModel; use.Cost != nil {
-				flags |= hasCost
+		set := func(flag uint64, is bool) {
+			if is {
+				flags |= flag
 			}
+		}
+		set(isEvent, s.IsEvent)
+		set(hasFailed, len(s.Error) > 0)
+		set(isRemote, s.Remote)
+		set(hasModel, use != nil)
+		set(hasCost, use != nil && use.Cost != nil)
+		set(hasEnded, s.EndedAt != 0)
+		set(hasTags, len(s.Tags) > 0)
+		texts := shared(s)
+		for i, t := range shared(last) {
+			set(differs<<i, *texts[i] != *t)
 		}
 		o.uint(flags)
 		o.int(int64(s.StartedAt - at))
-		if s.EndedAt == 0 {
-			o.int(math.MinInt64)
-		} else {
+		if s.EndedAt != 0 {
 			o.int(int64(s.EndedAt - s.StartedAt))
 		}
-		for _, t := range [...]string{s.SpanID, s.ParentID, s.Name, s.Type, s.EntityType, s.EntityID, s.EntityName, s.RunID, s.ThreadID, s.ResourceID} {
-			o.text(t)
+		o.id(s.SpanID)
+		if parent := slices.IndexFunc(spans[:i], func(p *mastra.Span) bool { return p.SpanID == s.ParentID }); parent >= 0 {
+			o.uint(uint64(parent) + 1)
+		} else {
+			o.b = append(o.b, 0)
+			o.id(s.ParentID)
 		}
-		o.uint(uint64(len(s.Tags)))
-		for _, t := range s.Tags {
-			o.text(t)
+		o.text(s.Name)
+		for i, t := range texts {
+			if flags&(differs<<i) != 0 {
+				o.text(*t)
+			}
+		}
+		if len(s.Tags) > 0 {
+			o.uint(uint64(len(s.Tags)))
+			for _, t := range s.Tags {
+				o.text(t)
+			}
 		}
 		if use != nil {
 			o.text(use.Provider)
@@ -105,21 +181,28 @@ func outline(spans []*mastra.Span) (body []byte, at mastra.Time) {
 				o.text(use.Cost.Unit)
 			}
 		}
+		last = s
 	}
-	return o.b, at
 }
 
-var errOutline = errors.New("sqlite: an outline is damaged, or was written by a newer version of this program")
+var errOutline = errors.New("sqlite: spans are damaged, or were written by a newer version of this program")
 
 type outlineReader struct {
 	b     []byte
-	texts []string
+	texts [maxTexts]string
+	n     int
 	known map[string]string // texts that bodies share, so that each is made once
 	bad   bool
 }
 
 // maxKnown is how many of them one call keeps.
 const maxKnown = 4096
+
+func (r *outlineReader) begin(b []byte) {
+	if r.b, r.n, r.bad = b, 0, false; r.known == nil {
+		r.known = map[string]string{}
+	}
+}
 
 func (r *outlineReader) uint() uint64 {
 	n, size := binary.Uvarint(r.b)
@@ -152,26 +235,42 @@ func (r *outlineReader) float() float64 {
 
 func (r *outlineReader) text() string {
 	if i := r.uint(); i > 0 {
-		if i > uint64(len(r.texts)) {
+		if i > uint64(r.n) {
 			r.bad = true
 			return ""
 		}
 		return r.texts[i-1]
 	}
+	s := r.id()
+	if r.n < maxTexts {
+		r.texts[r.n] = s
+		r.n++
+	}
+	return s
+}
+
+func (r *outlineReader) id() string {
 	n := r.uint()
-	size := n >> 1
-	if size > uint64(len(r.b)) {
+	size := n >> 2
+	if size > uint64(len(r.b)) || n&3 == asUUID && size != 16 {
 		r.bad, r.b = true, nil
 		return ""
 	}
-	var s string
-	if n&1 == 1 {
-		s = hex.EncodeToString(r.b[:size])
-	} else {
-		s = r.shared(r.b[:size])
+	b := r.b[:size]
+	r.b = r.b[size:]
+	switch n & 3 {
+	case asHex:
+		return hex.EncodeToString(b)
+	case asUUID:
+		s := append(make([]byte, 0, 36), "00000000-0000-0000-0000-000000000000"...)
+		hex.Encode(s, b[:4])
+		hex.Encode(s[9:], b[4:6])
+		hex.Encode(s[14:], b[6:8])
+		hex.Encode(s[19:], b[8:10])
+		hex.Encode(s[24:], b[10:])
+		return string(s)
 	}
-	r.b, r.texts = r.b[size:], append(r.texts, s)
-	return s
+	return r.shared(b)
 }
 
 // shared is b as a text; one that other bodies have too is the same.
@@ -186,31 +285,42 @@ func (r *outlineReader) shared(b []byte) string {
 	return s
 }
 
-// readOutline decodes a body into spans, which it may use again.
-func readOutline(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.Span, error) {
-	if len(body) == 0 || body[0] != 1 {
-		return nil, errOutline
-	}
-	*r = outlineReader{b: body[1:], texts: r.texts[:0], known: r.known}
-	if r.known == nil {
-		r.known = map[string]string{}
-	}
-	n, at, trace := r.uint(), mastra.Time(r.int()), r.text()
+// outline reads spans of one trace, into spans where they fit.
+func (r *outlineReader) outline(spans []mastra.Span) ([]mastra.Span, error) {
+	n, at, trace := r.uint(), mastra.Time(r.int()), r.id()
 	spans = spans[:0]
+	var none mastra.Span
+	last := &none
 	for ; n > 0 && !r.bad; n-- {
 		flags := r.uint()
 		s := mastra.Span{TraceID: trace, IsEvent: flags&isEvent != 0, Remote: flags&isRemote != 0, StartedAt: at + mastra.Time(r.int())}
-		if took := r.int(); took != math.MinInt64 {
-			s.EndedAt = s.StartedAt + mastra.Time(took)
+		if flags&hasEnded != 0 {
+			s.EndedAt = s.StartedAt + mastra.Time(r.int())
 		}
 		if flags&hasFailed != 0 {
 			s.Error = mastra.JSON(`{}`)
 		}
-		for _, t := range [...]*string{&s.SpanID, &s.ParentID, &s.Name, &s.Type, &s.EntityType, &s.EntityID, &s.EntityName, &s.RunID, &s.ThreadID, &s.ResourceID} {
-			*t = r.text()
+		s.SpanID = r.id()
+		if parent := r.uint(); parent == 0 {
+			s.ParentID = r.id()
+		} else if parent <= uint64(len(spans)) {
+			s.ParentID = spans[parent-1].SpanID
+		} else {
+			return nil, errOutline
 		}
-		for tags := r.uint(); tags > 0 && !r.bad; tags-- {
-			s.Tags = append(s.Tags, r.text())
+		s.Name = r.text()
+		before := shared(last)
+		for i, t := range shared(&s) {
+			if flags&(differs<<i) != 0 {
+				*t = r.text()
+			} else {
+				*t = *before[i]
+			}
+		}
+		if flags&hasTags != 0 {
+			for tags := r.uint(); tags > 0 && !r.bad; tags-- {
+				s.Tags = append(s.Tags, r.text())
+			}
 		}
 		if flags&hasModel != 0 {
 			s.Model = &mastra.ModelUse{Provider: r.text(), Model: r.text()}
@@ -223,8 +333,9 @@ func readOutline(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.S
 			}
 		}
 		spans = append(spans, s)
+		last = &spans[len(spans)-1]
 	}
-	if r.bad {
+	if r.bad || len(spans) == 0 {
 		return nil, errOutline
 	}
 	return spans, nil
@@ -234,13 +345,13 @@ func readOutline(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.S
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
 	l := list{}
 	l.equal("tenant", mastra.Tenant(ctx))
-	l.between("at", q.From, q.To)
+	l.between("at", s.since(s.retention.Traces, q.From), q.To)
 	direction := "DESC"
 	if q.Ascending {
 		direction = "ASC"
 	}
 	sql := "SELECT body FROM outlines" + l.conditions() + " ORDER BY at " + direction + ", n " + direction
-	return s.readers.read(ctx, func(c *conn) error {
+	return s.indexed(ctx, func(c *conn) error {
 		var r outlineReader
 		var spans []mastra.Span
 		seen := 0
@@ -254,7 +365,8 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 			if seen%1024 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if spans, err = readOutline(row.json(0), &r, spans); err != nil {
+			r.begin(row.json(0))
+			if spans, err = r.outline(spans); err != nil {
 				return err
 			}
 			if !yield(spans) {

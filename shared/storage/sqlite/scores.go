@@ -82,7 +82,11 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 	}
 	l.match("span", q.SpanID)
 	l.match("entity_type", q.EntityType)
-	l.between("created", q.From, q.To)
+	kept := s.retention.Scores
+	if kind == kindFeedback {
+		kept = s.retention.Feedback
+	}
+	l.between("created", s.since(kept, q.From), q.To)
 	scan := func(_ *conn, r row) (v T, err error) { return v, schema.Unmarshal(r.json(0), &v) }
 	if q.Match == nil {
 		return readPage(ctx, s, l, scan)

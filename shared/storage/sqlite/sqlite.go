@@ -32,8 +32,11 @@ var schema4 string
 //go:embed 5.sql
 var schema5 string
 
+//go:embed 6.sql
+var schema6 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1, schema2, schema3, schema4, schema5}
+var migrations = [...]string{schema1, schema2, schema3, schema4, schema5, schema6}
 
 // applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
 const applicationID = 0x4d6c616d
@@ -58,13 +61,14 @@ type Store struct {
 	queue   chan *write
 	drained chan struct{} // closed when the writer has ended
 	readers readers
-	names   names
 
 	mu     sync.RWMutex // held shared while something is put into the queue
 	closed bool
 
 	// Of the writer's goroutine alone.
 	writer        *conn
+	names         names
+	unindexed     int // packs, about
 	sweep         sweep
 	retention     retention
 	expired       int // blocks of chunks to look at
@@ -82,7 +86,7 @@ var (
 // Open opens the database at path and creates it, with its folder, where it is not there. A database that cannot be
 // used (a folder that cannot be written, a file of something else or of a newer version) is an error of one line.
 func Open(path string, opts ...Option) (*Store, error) {
-	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), drained: make(chan struct{}), maxLog: maxLog}
+	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), drained: make(chan struct{}), maxLog: maxLog, names: names{}}
 	for _, o := range opts {
 		o(s)
 	}
@@ -95,6 +99,12 @@ func Open(path string, opts ...Option) (*Store, error) {
 	var err error
 	if s.writer, err = openWriter(path); err != nil {
 		return nil, err
+	}
+	if left, err := s.writer.unindexed(); err != nil {
+		_ = s.writer.close()
+		return nil, err
+	} else if left {
+		s.unindexed = 1
 	}
 	s.readers.open = func() (*conn, error) { return open(path, timeoutSetting, "query_only(1)", "cache_size(-2000)") }
 	s.readers.slots = make(chan struct{}, maxReaders)

@@ -133,11 +133,17 @@ func TestTwoStoresOnOneFile(t *testing.T) {
 		wg.Go(func() {
 			for j := range each {
 				id := fmt.Sprint(i, "-", j)
-				if err := s.Commit(bg, oneThread(id)); err != nil {
+				b := oneThread(id)
+				b.Spans = []mastra.Span{{TraceID: id, SpanID: "root", RunID: id}}
+				if err := s.Commit(bg, b); err != nil {
 					t.Error(err)
 				}
-				if _, err := stores[(i+1)%len(stores)].Thread(bg, id); err != nil {
+				next := stores[(i+1)%len(stores)]
+				if _, err := next.Thread(bg, id); err != nil {
 					t.Errorf("%s is not visible to the next store: %v", id, err)
+				}
+				if p, err := next.Traces(bg, mastra.TraceQuery{RunID: id, Paging: mastra.Paging{PerPage: 2}}); err != nil || p.Total != 1 {
+					t.Errorf("the trace of %s is not visible to the next store: %v, %v", id, p, err)
 				}
 			}
 		})
@@ -253,8 +259,18 @@ func TestKill(t *testing.T) {
 				t.Errorf("round %d: %s was acknowledged and is lost (%v)", round, id, err)
 			}
 		}
+		for id := range acknowledged {
+			if spans, err := s.Trace(bg, id); err != nil || len(spans) != 1 {
+				t.Errorf("round %d: the spans of %s were acknowledged and are lost (%v)", round, id, err)
+			}
+		}
 		p, err := s.Threads(bg, mastra.ThreadQuery{Paging: mastra.Paging{PerPage: 100_000}})
 		must(t, err)
+		traces, err := s.Traces(bg, mastra.TraceQuery{})
+		must(t, err)
+		if traces.Total != p.Total {
+			t.Errorf("round %d: %d traces are listed, want one of each of %d threads", round, traces.Total, p.Total)
+		}
 		for _, th := range p.Items { // and nothing is there by half
 			if _, messages, err := s.Recall(bg, th.ID, 5); err != nil || len(messages) != 1 {
 				t.Errorf("round %d: of %s only the thread is there (%v)", round, th.ID, err)
@@ -273,6 +289,7 @@ func commitForever(s *Store) {
 				id := fmt.Sprint(os.Getenv("SQLITE_ROUND"), "-", worker, "-", i)
 				b := oneThread(id)
 				b.Messages = []mastra.Message{{ID: id, ThreadID: id, CreatedAt: 1, Content: mastra.JSON(`"` + strings.Repeat("x", 2000) + `"`)}}
+				b.Spans = []mastra.Span{{TraceID: id, SpanID: "root", RunID: id}}
 				if err := s.Commit(bg, b); err != nil {
 					panic(err)
 				}

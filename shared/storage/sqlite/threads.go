@@ -170,6 +170,9 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
+		if err := t.indexAll(); err != nil {
+			return err
+		}
 		traces, err := t.texts("SELECT trace FROM traces WHERE tenant = ? AND thread = ? AND thread != ''", tenant, id)
 		if err != nil {
 			return err

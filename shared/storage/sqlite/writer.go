@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"mastralambda/shared/mastra"
 )
@@ -27,12 +28,15 @@ const (
 // tx is what a write works on: the writer's connection within a transaction.
 type tx struct {
 	*conn
-	now     mastra.Time
-	signals int             // traces and scores written in this transaction
-	claims  int             // written in this transaction
-	chunks  int             // blocks of them
-	totals  map[counter]int // changes by the writes that succeeded
-	own     []change        // changes by the write under way
+	now      mastra.Time
+	names    names
+	lastName storedName      // that was looked up
+	signals  int             // packs indexed and scores written in this transaction
+	packs    int             // of spans
+	claims   int             // written in this transaction
+	chunks   int             // blocks of them
+	totals   map[counter]int // changes by the writes that succeeded
+	own      []change        // changes by the write under way
 }
 
 // counter names a kept total.
@@ -83,11 +87,27 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 func (s *Store) write() {
 	defer close(s.drained)
 	group := make([]*write, 0, maxGroup)
-	for w := range s.queue {
-		group = append(group[:0], w)
-		runtime.Gosched() // whoever was just answered, or is about to ask, gets into this group
-		for range min(len(s.queue), maxGroup-1) {
-			group = append(group, <-s.queue)
+	var due <-chan time.Time // when what waits is indexed
+	for {
+		if s.unindexed > 0 && due == nil {
+			due = time.After(indexDelay)
+		}
+		group = group[:0]
+		select {
+		case w, ok := <-s.queue:
+			if !ok {
+				return
+			}
+			group = append(group, w)
+			runtime.Gosched() // whoever was just answered, or is about to ask, gets into this group
+			for range min(len(s.queue), maxGroup-1) {
+				group = append(group, <-s.queue)
+			}
+		case <-due:
+			if due = nil; s.unindexed == 0 {
+				continue
+			}
+			s.unindexed = max(s.unindexed, indexBatch)
 		}
 		err := s.transaction(group)
 		for i, w := range group {
@@ -107,13 +127,14 @@ func (s *Store) write() {
 // transaction runs a group of writes. A write that fails is undone alone and keeps its error; the error returned is
 // that of all others.
 func (s *Store) transaction(group []*write) (err error) {
-	t := &tx{conn: s.writer, now: mastra.TimeOf(s.now())}
+	t := &tx{conn: s.writer, now: mastra.TimeOf(s.now()), names: s.names}
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			_, _ = t.exec("ROLLBACK") // SQLite may have rolled back by itself
+			clear(s.names)            // what was stored of them is not
 		}
 	}()
 	for _, w := range group {
@@ -127,6 +148,7 @@ func (s *Store) transaction(group []*write) (err error) {
 			if _, err := t.exec("ROLLBACK TO one"); err != nil {
 				return err
 			}
+			clear(s.names)
 		}
 		// Fails where SQLite gave the whole transaction up, as it does when the disk is full.
 		if _, err := t.exec("RELEASE one"); err != nil {
@@ -134,8 +156,8 @@ func (s *Store) transaction(group []*write) (err error) {
 		}
 		t.settle(w.err == nil)
 	}
-	for c, by := range t.totals {
-		if err := t.add(c, by); err != nil {
+	if s.unindexed += t.packs; s.unindexed >= indexBatch {
+		if err := s.indexBehind(t); err != nil {
 			return err
 		}
 	}
@@ -151,6 +173,11 @@ func (s *Store) transaction(group []*write) (err error) {
 	}
 	if t.chunks > 0 {
 		if err := s.forgetChunks(t); err != nil {
+			return err
+		}
+	}
+	for c, by := range t.totals {
+		if err := t.add(c, by); err != nil {
 			return err
 		}
 	}

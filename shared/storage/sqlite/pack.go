@@ -1,0 +1,180 @@
+package sqlite
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
+)
+
+// pack is the spans of one commit and trace on their way into a row: their outline, then their contents. It is written while
+// a caller waits, so it has a coder of its own, in which what the spans of a run share stands once.
+type pack struct {
+	trace string
+	spans []*mastra.Span // a root first
+	body  []byte
+}
+
+// packVersion is the first byte of a body. A body of an older version is a JSON array, which begins with '['.
+const packVersion = 2
+
+// packSpans groups spans by trace. Of two of one id the last one stays.
+func packSpans(spans []mastra.Span) ([]pack, error) {
+	if len(spans) == 0 {
+		return nil, nil
+	}
+	packs := make([]pack, 0, 1)
+	for i := range slices.Backward(spans) {
+		s := &spans[i]
+		if err := checkID("trace", s.TraceID); err != nil {
+			return nil, err
+		}
+		if err := checkID("span", s.SpanID); err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(packs, func(p pack) bool { return p.trace == s.TraceID })
+		if at < 0 {
+			at = len(packs)
+			packs = append(packs, pack{trace: s.TraceID, spans: make([]*mastra.Span, 0, len(spans))})
+		}
+		packs[at].spans = append(packs[at].spans, s)
+	}
+	for i := range packs {
+		p := &packs[i]
+		slices.Reverse(p.spans)
+		p.spans = withoutRepeats(p.spans)
+		if root := lastRoot(p.spans); root > 0 {
+			s := p.spans[root]
+			copy(p.spans[1:], p.spans[:root])
+			p.spans[0] = s
+		}
+		p.body = encodePack(p.spans)
+	}
+	return packs, nil
+}
+
+// withoutRepeats keeps the last span of each id. Few spans are compared with each other, many are looked up.
+func withoutRepeats(spans []*mastra.Span) []*mastra.Span {
+	if len(spans) <= 16 {
+		kept := spans[:0]
+		for i, s := range spans {
+			if !slices.ContainsFunc(spans[i+1:], func(later *mastra.Span) bool { return later.SpanID == s.SpanID }) {
+				kept = append(kept, s)
+			}
+		}
+		return kept
+	}
+	last := make(map[string]int, len(spans))
+	for i, s := range spans {
+		last[s.SpanID] = i
+	}
+	kept := spans[:0]
+	for i, s := range spans {
+		if last[s.SpanID] == i {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// lastRoot is the place of the last root, -1 where there is none.
+func lastRoot(spans []*mastra.Span) int {
+	for i, s := range slices.Backward(spans) {
+		if s.Root() {
+			return i
+		}
+	}
+	return -1
+}
+
+func contentsOf(s *mastra.Span) [6]*mastra.JSON {
+	return [...]*mastra.JSON{&s.Attributes, &s.Metadata, &s.Input, &s.Output, &s.Error, &s.Context}
+}
+
+// What stands where a content's length would, which is written two higher.
+const (
+	noContent   = 0
+	sameContent = 1 // as that of the span before
+)
+
+func encodePack(spans []*mastra.Span) []byte {
+	size := 128 + 64*len(spans)
+	for _, s := range spans {
+		for _, c := range contentsOf(s) {
+			size += len(*c)
+		}
+	}
+	o := outliner{b: append(make([]byte, 0, size), packVersion)}
+	o.outline(spans)
+	b := o.b
+	var last *mastra.Span
+	for _, s := range spans {
+		for i, c := range contentsOf(s) {
+			switch {
+			case len(*c) == 0:
+				b = append(b, noContent)
+			case last != nil && bytes.Equal(*c, *contentsOf(last)[i]):
+				b = append(b, sameContent)
+			default:
+				b = append(binary.AppendUvarint(b, uint64(len(*c))+2), *c...)
+			}
+		}
+		last = s
+	}
+	return b
+}
+
+// decodePack reads a body. Its contents stay in body.
+func decodePack(body []byte) (spans []mastra.Span, err error) {
+	if len(body) > 0 && body[0] == '[' {
+		if err := schema.Unmarshal(body, &spans); err != nil {
+			return nil, err
+		}
+		for i := range spans {
+			spans[i].Model = spans[i].Use()
+		}
+		return spans, nil
+	}
+	var r outlineReader
+	if spans, err = readPack(body, &r, nil); err != nil {
+		return nil, err
+	}
+	for i := range spans {
+		s := &spans[i]
+		s.Error = nil // that it has one is all that an outline says
+		for k, c := range contentsOf(s) {
+			switch n := r.uint(); {
+			case n == noContent:
+			case n == sameContent && i > 0:
+				*c = *contentsOf(&spans[i-1])[k]
+			case n == sameContent || n-2 > uint64(len(r.b)):
+				return nil, errOutline
+			default:
+				*c = r.b[: n-2 : n-2]
+				r.b = r.b[n-2:]
+				if !c.IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)) { // what a tool made is shown all the same, as the text that it is
+					if *c, err = schema.Marshal(string(*c)); err != nil {
+						return nil, err
+					}
+				}
+			}
+		}
+	}
+	if r.bad {
+		return nil, errOutline
+	}
+	return spans, nil
+}
+
+// readPack reads the outline of a body of packVersion and leaves its contents in r.
+func readPack(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.Span, error) {
+	if len(body) == 0 || body[0] != packVersion {
+		return nil, errOutline
+	}
+	r.begin(body[1:])
+	return r.outline(spans)
+}

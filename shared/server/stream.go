@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -60,14 +61,28 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 	w.Header().Set("X-Accel-Buffering", "no")
 	timer := time.NewTimer(Heartbeat)
 	defer timer.Stop()
-	buf := make([]byte, 0, 1024)
+	// What is ready goes out together. The first chunk, too, gives whoever makes chunks the time to make some more that he can
+	// make at once.
+	buf := make([]byte, 0, 4096)
+	out := func() bool {
+		if len(buf) > 0 {
+			if _, err := w.Write(buf); err != nil {
+				return false
+			}
+			buf = buf[:0]
+		}
+		return flusher.Flush() == nil
+	}
 	for {
 		var it item
 		var more bool
+		if len(items) == 0 {
+			runtime.Gosched()
+		}
 		select {
 		case it, more = <-items:
 		default:
-			if flusher.Flush() != nil {
+			if !out() {
 				return
 			}
 			timer.Reset(Heartbeat)
@@ -76,17 +91,15 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 			case <-ctx.Done():
 				return
 			case <-timer.C:
-				if _, err := w.Write([]byte(beat)); err != nil {
-					return
-				}
+				buf = append(buf, beat...)
 				continue
 			}
 		}
 		if !more {
 			if f == SSE {
-				w.Write([]byte("data: [DONE]\n\n"))
+				buf = append(buf, "data: [DONE]\n\n"...)
 			}
-			flusher.Flush()
+			out()
 			return
 		}
 		if it.err != nil {
@@ -96,11 +109,14 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 		if err != nil {
 			data, _ = s.errorChunk(r, err).Encode()
 		}
-		if buf = frame(buf[:0], f, data, it.chunk.At); !writeAll(w, buf) {
+		if buf = frame(buf, f, data, it.chunk.At); len(buf) >= maxPacket && !out() {
 			return
 		}
 	}
 }
+
+// maxPacket is how many bytes of chunks are collected before they go out.
+const maxPacket = 32 << 10
 
 // frame frames a record. Its place stands in a block of its own behind it: clients drop a block that begins with anything
 // but data.
@@ -114,8 +130,6 @@ func frame(buf []byte, f Framing, data []byte, at mastra.Position) []byte {
 	}
 	return append(append(buf, data...), 0x1E)
 }
-
-func writeAll(w http.ResponseWriter, data []byte) bool { _, err := w.Write(data); return err == nil }
 
 // pump moves chunks into items and closes it. A panic of the stream becomes its last item.
 func pump(ctx context.Context, chunks iter.Seq2[mastra.Chunk, error], items chan<- item) {

@@ -6,7 +6,8 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-func (t *tx) writeChunks(tenant string, b *mastra.ChunkBlock) error {
+// writeChunks stores a block; data is that of b, compressed.
+func (t *tx) writeChunks(tenant string, b *mastra.ChunkBlock, data []byte) error {
 	t.chunks++
 	last := int64(0)
 	if b.Last {
@@ -14,7 +15,7 @@ func (t *tx) writeChunks(tenant string, b *mastra.ChunkBlock) error {
 	}
 	_, err := t.exec(`INSERT INTO chunks (tenant, run, epoch, seq, count, last, expires, resource, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 		ON CONFLICT DO UPDATE SET count = ?5, last = ?6, expires = ?7, resource = ?8, data = ?9`,
-		tenant, b.RunID, b.End.Epoch, b.End.Seq, int64(b.Count), last, int64(b.ExpiresAt), b.ResourceID, b.Data)
+		tenant, b.RunID, b.End.Epoch, b.End.Seq, int64(b.Count), last, int64(b.ExpiresAt), b.ResourceID, data)
 	return err
 }
 
@@ -26,8 +27,12 @@ func (s *Store) Chunks(ctx context.Context, runID string, after mastra.Position,
 			if err != nil {
 				return err
 			}
+			data, err := decompress(r.json(6))
+			if err != nil {
+				return err
+			}
 			blocks = append(blocks, mastra.ChunkBlock{RunID: runID, End: mastra.Position{Epoch: r.int(0), Seq: r.int(1)}, Count: int(r.int(2)), Last: r.int(3) != 0,
-				ExpiresAt: r.time(4), ResourceID: r.text(5), Data: r.json(6)})
+				ExpiresAt: r.time(4), ResourceID: r.text(5), Data: data})
 		}
 		return nil
 	})

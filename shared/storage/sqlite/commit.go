@@ -27,6 +27,7 @@ type encoded struct {
 	packs    []pack
 	scores   []score
 	chunks   []mastra.ChunkBlock
+	blocks   [][]byte // the data of chunks, compressed
 }
 
 func encode(tenant string, b *mastra.Batch) (*encoded, error) {
@@ -47,6 +48,7 @@ func encode(tenant string, b *mastra.Batch) (*encoded, error) {
 		if err := checkID("run", b.Chunks[i].RunID); err != nil {
 			return nil, err
 		}
+		e.blocks = append(e.blocks, compress(b.Chunks[i].Data))
 	}
 	if e.packs, err = packSpans(b.Spans); err != nil {
 		return nil, err
@@ -81,7 +83,7 @@ func (e *encoded) write(t *tx) error {
 		}
 	}
 	for i := range e.chunks {
-		if err := t.writeChunks(e.tenant, &e.chunks[i]); err != nil {
+		if err := t.writeChunks(e.tenant, &e.chunks[i], e.blocks[i]); err != nil {
 			return err
 		}
 	}

@@ -113,9 +113,9 @@ func (t *tx) index(limit int) (n int, err error) {
 	var spans []mastra.Span
 	for _, r := range rows {
 		last = r.n
-		if len(r.body) > 0 && r.body[0] == packVersion {
+		if r.body, err = decompress(r.body); err == nil && len(r.body) > 0 && r.body[0] == packVersion {
 			spans, err = readPack(r.body, &reader, spans)
-		} else {
+		} else if err == nil {
 			spans, err = decodePack(r.body)
 		}
 		if err != nil {

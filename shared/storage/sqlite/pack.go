@@ -19,7 +19,7 @@ type pack struct {
 	body  []byte
 }
 
-// packVersion is the first byte of a body. A body of an older version is a JSON array, which begins with '['.
+// packVersion is the first byte of a body before it is compressed. A body of an older version is a JSON array, which begins with '['.
 const packVersion = 2
 
 // packSpans groups spans by trace. Of two of one id the last one stays.
@@ -52,7 +52,7 @@ func packSpans(spans []mastra.Span) ([]pack, error) {
 			copy(p.spans[1:], p.spans[:root])
 			p.spans[0] = s
 		}
-		p.body = encodePack(p.spans)
+		p.body = compress(encodePack(p.spans))
 	}
 	return packs, nil
 }
@@ -128,8 +128,11 @@ func encodePack(spans []*mastra.Span) []byte {
 	return b
 }
 
-// decodePack reads a body. Its contents stay in body.
+// decodePack reads a body. Its contents stay in body, or in what that was compressed from.
 func decodePack(body []byte) (spans []mastra.Span, err error) {
+	if body, err = decompress(body); err != nil {
+		return nil, err
+	}
 	if len(body) > 0 && body[0] == '[' {
 		if err := schema.Unmarshal(body, &spans); err != nil {
 			return nil, err

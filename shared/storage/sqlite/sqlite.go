@@ -118,7 +118,7 @@ func openWriter(path string) (*conn, error) {
 	var err error
 	// The change to WAL is the one lock that SQLite's own busy handler does not wait for: several processes may begin at once.
 	for until := time.Now().Add(busyTimeout); ; time.Sleep(5 * time.Millisecond) {
-		c, err = open(path, timeoutSetting, "journal_mode(wal)", "synchronous(full)", "wal_autocheckpoint(1000)", "cache_size(-8000)", "temp_store(memory)")
+		c, err = open(path, timeoutSetting, "journal_mode(wal)", "synchronous(full)", "wal_autocheckpoint(4000)", "cache_size(-8000)", "temp_store(memory)")
 		if codeOf(err) != codeBusy || time.Now().After(until) {
 			break
 		}

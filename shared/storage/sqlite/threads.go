@@ -237,9 +237,15 @@ func (s *Store) DeleteMessages(ctx context.Context, ids []string) (deleted int, 
 	return deleted, nil
 }
 
+// maxWarm is how many messages are read on the writer's connection: more would keep writes waiting.
+const maxWarm = 64
+
 func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastra.Thread, messages []mastra.Message, err error) {
-	tenant := mastra.Tenant(ctx)
-	err = s.readers.read(ctx, func(c *conn) error {
+	tenant, read := mastra.Tenant(ctx), s.readWarm
+	if last > maxWarm {
+		read = s.readers.read
+	}
+	err = read(ctx, func(c *conn) error {
 		if t, _, err = c.thread(tenant, threadID); err != nil || t == nil || last <= 0 {
 			return err
 		}

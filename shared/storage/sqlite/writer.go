@@ -13,6 +13,7 @@ import (
 // write is one batch on its way through the writer: all of it becomes durable, or nothing.
 type write struct {
 	run   func(*tx) error
+	reads bool // it changes nothing
 	state atomic.Int32
 	err   error
 	done  chan struct{}
@@ -50,10 +51,19 @@ type change struct {
 // submit hands a write to the writer and waits until it is durable. Once it is begun its result is the true one, even
 // if ctx ends meanwhile.
 func (s *Store) submit(ctx context.Context, run func(*tx) error) error {
+	return s.pass(ctx, &write{run: run, done: make(chan struct{})})
+}
+
+// readWarm is for small reads that every request makes: on the writer's connection, since each commit empties the caches of
+// all others. They are made before the next group is written, so what they see is durable.
+func (s *Store) readWarm(ctx context.Context, f func(*conn) error) error {
+	return s.pass(ctx, &write{run: func(t *tx) error { return f(t.conn) }, reads: true, done: make(chan struct{})})
+}
+
+func (s *Store) pass(ctx context.Context, w *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w := &write{run: run, done: make(chan struct{})}
 	if err := s.enqueue(ctx, w); err != nil {
 		return err
 	}
@@ -93,6 +103,7 @@ func (s *Store) write() {
 			due = time.After(indexDelay)
 		}
 		group = group[:0]
+		indexing := false
 		select {
 		case w, ok := <-s.queue:
 			if !ok {
@@ -107,7 +118,11 @@ func (s *Store) write() {
 			if due = nil; s.unindexed == 0 {
 				continue
 			}
+			indexing = true
 			s.unindexed = max(s.unindexed, indexBatch)
+		}
+		if group = s.answer(group); len(group) == 0 && !indexing {
+			continue
 		}
 		err := s.transaction(group)
 		for i, w := range group {
@@ -122,6 +137,32 @@ func (s *Store) write() {
 			s.boundLog()
 		}
 	}
+}
+
+// answer makes the reads of a group, all of one moment, and returns the rest of it.
+func (s *Store) answer(group []*write) (rest []*write) {
+	rest = group[:0]
+	reading := false
+	for _, w := range group {
+		if !w.reads {
+			rest = append(rest, w)
+			continue
+		}
+		if w.state.CompareAndSwap(waiting, begun) {
+			if !reading {
+				_, w.err = s.writer.exec("BEGIN")
+				reading = w.err == nil
+			}
+			if reading {
+				w.err = w.run(&tx{conn: s.writer})
+			}
+		}
+		close(w.done)
+	}
+	if reading {
+		_, _ = s.writer.exec("COMMIT") // of nothing
+	}
+	return rest
 }
 
 // transaction runs a group of writes. A write that fails is undone alone and keeps its error; the error returned is

@@ -5,8 +5,9 @@
 // It needs, beside what every function that runs the user's code needs (STORAGE_URL and its tables, MODEL …):
 //
 //	QUEUE_URL, QUEUE_ARN      the queue: standard, VisibilityTimeout at least this function's timeout (900 s), a redrive
-//	                          policy to the dead-letter queue with a maxReceiveCount of 10 (higher than the 8 attempts
-//	                          after which the worker puts work there by itself, with the reason)
+//	                          policy to the dead-letter queue with a maxReceiveCount of 100: it counts workers that died, too, and a
+//	                          run in which ten died in the same place is to end as failed before that. After 8 failed
+//	                          attempts the worker puts work there by itself, with the reason
 //	DEAD_QUEUE_URL            the dead-letter queue, with the longest retention there is (14 days)
 //	SCHEDULER_GROUP           a schedule group of EventBridge Scheduler
 //	SCHEDULER_ROLE_ARN        a role that scheduler.amazonaws.com assumes, which may sqs:SendMessage to the queue

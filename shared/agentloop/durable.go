@@ -293,10 +293,13 @@ func (x *run) make() {
 	rec.made, rec.kept, rec.renewed = true, len(whole), x.m.Now()
 }
 
+// toWatch says that nobody looks for runs whose process died unless a message has told so.
+func (x *run) toWatch() bool { return x.m.Queue != nil && !x.m.Alone }
+
 // watch has a worker look whether the run still goes on when its lease may have run out: in a bundle of functions no process
 // looks for that by itself. The message comes before the record.
 func (x *run) watch() {
-	if x.m.Queue == nil || x.m.Alone || x.rec.watched {
+	if !x.toWatch() || x.rec.watched {
 		return
 	}
 	ctx := context.WithoutCancel(x.ctx)
@@ -317,6 +320,7 @@ func (x *run) renew() {
 	rec := &x.rec
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), heartbeat)
 	defer cancel()
+	x.watch() // where the queue did not take it before
 	now := x.now()
 	stored, err := x.m.Storage.Lease(ctx, x.RunID, rec.owner, now+mastra.Time(lease.Milliseconds()))
 	switch {

@@ -2,6 +2,7 @@ package agentloop_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -374,4 +375,96 @@ func TestAStoppingProcessGivesItsRunsUp(t *testing.T) {
 	if got := types(<-done); !strings.HasSuffix(got, "epoch step-start text-start text-delta text-end step-finish finish") {
 		t.Errorf("%s", got)
 	}
+}
+
+// asking is an agent whose tool, once approved, waits to be let go.
+func asking(began, release chan struct{}) *mastra.Agent {
+	return &mastra.Agent{ID: "a", Name: "A", Tools: []mastra.Callable{mastra.NewTool("delete", "", func(_ context.Context, in nameIn) (string, error) {
+		began <- struct{}{}
+		<-release
+		return "deleted " + in.Name, nil
+	}).WithApproval()}}
+}
+
+// told is a queue that notes what is sent, and how the run stood then.
+type told struct {
+	mastra.Queue
+	store    mastra.Storage
+	mu       sync.Mutex
+	statuses []mastra.RunStatus
+	broken   bool
+}
+
+func (q *told) Send(ctx context.Context, w mastra.Work) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken {
+		return fmt.Errorf("no queue today")
+	}
+	var status mastra.RunStatus
+	if r, err := q.store.Run(ctx, w.ID); err == nil {
+		status = r.Status
+	}
+	q.statuses = append(q.statuses, status)
+	return nil
+}
+
+// Where nobody sweeps, a message is there before a run is answered, and the run keeps its lease however the answer is waited for.
+func TestAnAnsweredRunIsLookedAfter(t *testing.T) {
+	began, release := make(chan struct{}), make(chan struct{})
+	p := newProcess(t, filepath.Join(t.TempDir(), "db"), 0, &script{steps: [][]mastra.ModelPart{asks("delete", `{"name":"x"}`)}}, asking(began, release))
+	q := &told{store: p.Storage}
+	p.Queue = q
+	a, _ := p.Agent("a")
+	if _, err := p.stream(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("delete x"), RunID: "run"}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := p.runner.Resume(t.Context(), p.Mastra, a, mastra.AgentResume{RunID: "run", Data: mastra.JSON(`{"approved":true}`)})
+		done <- err
+	}()
+	<-began
+	if len(q.statuses) != 1 || q.statuses[0] != mastra.StatusSuspended {
+		t.Errorf("%v", q.statuses)
+	}
+	stored, err := p.Storage.Run(t.Context(), "run")
+	if err != nil || stored.Status != mastra.StatusRunning {
+		t.Fatalf("%+v %v", stored, err)
+	}
+	if err := p.runner.TakeOver(t.Context(), p.Mastra, stored); !errors.As(err, new(*mastra.Again)) {
+		t.Errorf("what runs here is taken over: %v", err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// The message by which a run was taken over stays until another one is there, or somebody else has the run.
+func TestATakeoversMessageStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	began, release := make(chan struct{}, 2), make(chan struct{})
+	lost := newProcess(t, path, 0, &script{steps: [][]mastra.ModelPart{asks("delete", `{"name":"x"}`)}}, asking(began, release))
+	heir := newProcess(t, path, time.Minute, &script{}, asking(began, release))
+	heir.Queue = &told{store: heir.Storage, broken: true}
+	a, _ := lost.Agent("a")
+	if _, err := lost.stream(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("delete x"), RunID: "run"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lost.runner.ResumeStream(t.Context(), lost.Mastra, a, mastra.AgentResume{RunID: "run", Data: mastra.JSON(`{"approved":true}`)}); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	stored, err := lost.Storage.Run(t.Context(), "run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := newProcess(t, path, 0, &script{}, asking(began, release))
+	for who, p := range map[string]*process{"one that is too early": early, "one whose queue takes nothing": heir} {
+		if err := p.runner.TakeOver(t.Context(), p.Mastra, stored); !errors.As(err, new(*mastra.Again)) {
+			t.Errorf("%s: %v", who, err)
+		}
+	}
+	close(release)
 }

@@ -18,6 +18,10 @@ func (r *Runner) Resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 	if err != nil {
 		return nil, err
 	}
+	if x.m.Storage != nil && !x.nested {
+		r.kept.add(x)
+		defer r.kept.drop(x)
+	}
 	if err := x.task.Do(x.perform); err != nil {
 		return nil, err
 	}
@@ -95,6 +99,7 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 		return nil, err
 	}
 	u.From = mastra.StatusSuspended
+	x.watch()
 	err = x.commit(context.WithoutCancel(ctx), &mastra.Batch{Runs: []mastra.RunUpdate{u}})
 	if mastra.CodeOf(err) == mastra.CodeConflict {
 		return nil, notSuspended(a, c.RunID)
@@ -217,15 +222,18 @@ func (r *Runner) restore(ctx context.Context, m *mastra.Mastra, a *mastra.Agent,
 	return x, x.recall()
 }
 
-// TakeOver goes on, in the background, with a run whose process died: behind its last whole step, under a new epoch.
+// TakeOver goes on, in the background, with a run whose process died: behind its last whole step, under a new epoch. It is an
+// *mastra.Again where another one may have the run, or no message of the queue will look after it.
 func (r *Runner) TakeOver(ctx context.Context, m *mastra.Mastra, stored *mastra.Run) error {
 	if r.kept.find(ctx, stored.ID) != nil { // its heartbeat is late
-		return nil
+		return &mastra.Again{After: lease}
 	}
 	stored, err := m.Storage.Lease(ctx, stored.ID, r.kept.owner, mastra.TimeOf(m.Now().Add(lease)))
 	switch code := mastra.CodeOf(err); {
-	case code == mastra.CodeConflict || code == mastra.CodeNotFound, err == nil && stored.Status != mastra.StatusRunning:
-		return nil // another one was first
+	case code == mastra.CodeConflict: // another one was first
+		return &mastra.Again{After: lease}
+	case code == mastra.CodeNotFound, err == nil && stored.Status != mastra.StatusRunning:
+		return nil
 	case err != nil:
 		return err
 	case stored.Attempts >= maxAttempts:
@@ -254,8 +262,12 @@ func (r *Runner) TakeOver(ctx context.Context, m *mastra.Mastra, stored *mastra.
 		x.task.End()
 		return err
 	}
+	x.watch()
+	watched := x.rec.watched || !x.toWatch()
 	x.ready()
-	_, err = x.stream(ctx)
+	if _, err = x.stream(ctx); err == nil && !watched {
+		err = &mastra.Again{After: lease}
+	}
 	return err
 }
 
@@ -290,9 +302,6 @@ func (x *run) stream(ctx context.Context) (iter.Seq2[mastra.Chunk, error], error
 	}
 	lasts := !x.closed && !x.nested && x.m.Storage != nil
 	if lasts {
-		if x.rec.made {
-			x.watch()
-		}
 		x.r.kept.add(x)
 		x.r.convs.enter(x)
 	}

@@ -15,26 +15,28 @@ import (
 
 // execution is a run as this process carries it out.
 type execution struct {
-	e       *Engine
-	m       *mastra.Mastra
-	g       *mastra.Graph
-	key     runKey
-	owner   string          // in the lease: of this execution alone, so that another one of this process has another fence
-	ctx     context.Context // of the steps
-	cancel  context.CancelCauseFunc
-	store   context.Context // of the storage: it outlives a cancel
-	log     *runlog.Log     // nil where nobody streams
-	trace   *trace
-	from    mastra.RunStatus // what the stored run is when the execution begins; "" where there is none
-	resumed bool             // somebody answered
-	taken   bool             // another process began it
-	reset   bool             // the steps on record are replaced: time travel
-	sent    mastra.JSON      // of a run that is sent back: what the step it begins with is given; nil: as recorded
-	worked  atomic.Bool      // a step ran, or a sleep
-	timer   *time.Timer      // hands over before the invocation ends; nil where nothing ends it
-	cut     bool             // it was stopped in the middle of a step; guarded by mu
-	further bool             // a step has come out; guarded by mu
-	until   mastra.Time      // when a run that sleeps is to go on; read after done
+	e        *Engine
+	m        *mastra.Mastra
+	g        *mastra.Graph
+	key      runKey
+	owner    string          // in the lease: of this execution alone, so that another one of this process has another fence
+	ctx      context.Context // of the steps
+	cancel   context.CancelCauseFunc
+	store    context.Context // of the storage: it outlives a cancel
+	log      *runlog.Log     // nil where nobody streams
+	trace    *trace
+	from     mastra.RunStatus // what the stored run is when the execution begins; "" where there is none
+	resumed  bool             // somebody answered
+	taken    bool             // another process began it
+	watched  bool             // a message of the queue is in hand until the execution is done
+	reset    bool             // the steps on record are replaced: time travel
+	sent     mastra.JSON      // of a run that is sent back: what the step it begins with is given; nil: as recorded
+	worked   atomic.Bool      // a step ran, or a sleep
+	timer    *time.Timer      // hands over before the invocation ends; nil where nothing ends it
+	cut      bool             // it was stopped in the middle of a step; guarded by mu
+	further  bool             // a step has come out; guarded by mu
+	passedOn atomic.Bool      // a message tells others of what is left to do
+	until    mastra.Time      // when a run that sleeps is to go on; read after done
 
 	handed   chan struct{} // closed when the run was handed over, or given up, in the middle of a step
 	stored   chan struct{} // closed when the first checkpoint was written, or failed
@@ -271,7 +273,7 @@ func (x *execution) write(yields bool) error {
 		return errReleased // which releases the run, with what is dirty
 	}
 	up := x.update(true)
-	watch := x.first && x.e.handsOver && !x.taken
+	watch := x.first && x.e.handsOver && !x.watched
 	x.mu.Unlock()
 	if watch { // a process that dies is noticed, too: the message comes before the run is there
 		if err := x.enqueue(x.m.Now().Add(x.e.lease + x.e.heartbeat)); err != nil {

@@ -63,8 +63,11 @@ func (x *execution) giveAway() {
 		if x.until > 0 {
 			at = x.until.Time()
 		}
-		if stored && x.enqueue(at) != nil {
-			return
+		if stored {
+			if x.enqueue(at) != nil {
+				return
+			}
+			x.passedOn.Store(true)
 		}
 	}
 	x.release()
@@ -86,6 +89,7 @@ func (x *execution) handOver() {
 			x.m.Logger.ErrorContext(x.store, "the run's end could not be stored", "runId", x.run.ID, "error", err)
 		}
 	case x.enqueue(x.m.Now()) == nil:
+		x.passedOn.Store(true)
 		x.release()
 	}
 }
@@ -108,13 +112,13 @@ func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) e
 			return fmt.Errorf("the message of the run %s cannot be read: %w", work.ID, err)
 		}
 	}
-	early := m.Now().Sub(message.Sent.Time()) < notYet
+	age := m.Now().Sub(message.Sent.Time())
 	ctx = mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: work.Tenant})
-	x, run, err := e.take(ctx, m, work.ID)
+	x, run, err := e.take(ctx, m, work.ID, true)
 	before := mastra.CodeOf(err) == mastra.CodeNotFound || run != nil && run.Status == message.From
 	switch {
-	case before && early:
-		return &mastra.Again{After: time.Second}
+	case before && age < mastra.WriteWithin:
+		return &mastra.Again{After: max(time.Second, age)}
 	case before:
 		return nil
 	case err != nil || x == nil:
@@ -126,21 +130,18 @@ func (e *Engine) Work(ctx context.Context, m *mastra.Mastra, work mastra.Work) e
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if x.passedOn.Load() {
+		return nil
+	}
 	select {
 	case <-x.done:
-		switch {
-		case errors.Is(x.err, errLost): // whoever has it may die, too
-			return &mastra.Again{After: e.lease}
-		case x.err != nil && !errors.Is(x.err, errReleased):
+		if !errors.Is(x.err, errLost) && !errors.Is(x.err, errReleased) {
 			return x.err
 		}
 	default:
 	}
-	return nil // what was not done has sent a message of its own
+	return &mastra.Again{After: e.lease} // whoever has it may die, and nobody else may know of it
 }
-
-// notYet is how long after its message the write that it is about may come.
-const notYet = time.Minute
 
 // announce queues the webhooks that are told of the end of a run. It comes before the end is stored, so that none is
 // forgotten: whoever delivers looks whether it is.
@@ -157,7 +158,7 @@ func (e *Engine) announce(ctx context.Context, m *mastra.Mastra, run *mastra.Run
 			m.Logger.ErrorContext(ctx, "a webhook needs a queue, and none is configured", "webhook", h.ID, "runId", run.ID)
 			continue
 		}
-		data, err := schema.Marshal(mastra.WebhookWork{Hook: h.ID, Pass: run.Pass})
+		data, err := schema.Marshal(mastra.WebhookWork{Hook: h.ID, Pass: run.Pass, Sent: mastra.TimeOf(m.Now())})
 		if err != nil {
 			return err
 		}

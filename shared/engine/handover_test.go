@@ -287,3 +287,88 @@ func (h *hasty) Send(_ context.Context, w mastra.Work) error {
 	}
 	return nil
 }
+
+// Whatever keeps a worker from leaving a run to the next one, some message about the run is there: it is the last one that
+// knows of it.
+func TestAWorkersMessageStays(t *testing.T) {
+	stuck := func() *mastra.Step {
+		return step("stuck", func(ctx context.Context, n int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+	}
+	for name, c := range map[string]struct {
+		w    *mastra.Flow[int, int]
+		fail func(worker *process)
+	}{
+		"the time is over, and the queue takes nothing": {mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(stuck()), func(p *process) { p.Queue = broken{p.Queue} }},
+		"a long sleep, and the queue takes nothing":     {mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Sleep(time.Hour), func(p *process) { p.Queue = broken{p.Queue} }},
+		"a step that is too long, and the storage takes nothing": {mastra.NewWorkflow[int, int]("w").Then(stuck()), func(p *process) {
+			p.Storage = &failing{p.store, func(b *mastra.Batch) bool { return len(b.Runs) > 0 && b.Runs[0].Run.Status.Ended() }}
+		}},
+		"a step's result, and the storage takes nothing": {mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(step("b", inc)), func(p *process) {
+			p.Storage = &failing{p.store, func(b *mastra.Batch) bool { return len(b.Runs) > 0 && len(b.Runs[0].Run.Steps) > 1 }}
+		}},
+		"a step that does not listen, and a first write that takes long": {mastra.NewWorkflow[int, int]("w").Then(step("deaf", func(_ context.Context, n int) (int, error) { time.Sleep(time.Second); return n, nil })), func(p *process) {
+			p.Storage = &failing{p.store, func(b *mastra.Batch) bool {
+				if len(b.Runs) > 0 {
+					time.Sleep(500 * time.Millisecond)
+				}
+				return false
+			}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api, worker, q := invocations(t, c.w, engine.Lease(300*time.Millisecond, 2*time.Second))
+			if _, err := api.engine.Background(t.Context(), api.Mastra, c.w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
+				t.Fatal(err)
+			}
+			c.fail(worker)
+			d, err := q.Receive(t.Context(), time.Second, time.Minute)
+			if err != nil || d == nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+			defer cancel()
+			if err := worker.engine.Work(ctx, worker.Mastra, d.Work); err == nil {
+				t.Error("the work is said to be done")
+			}
+			if run, err := api.store.Run(t.Context(), "run"); err != nil || run.Status != mastra.StatusRunning {
+				t.Errorf("%+v %v", run, err)
+			}
+		})
+	}
+}
+
+// failing is a storage that does not take some batches.
+type failing struct {
+	mastra.Storage
+	fails func(*mastra.Batch) bool
+}
+
+func (f *failing) Commit(ctx context.Context, b *mastra.Batch) error {
+	if f.fails(b) {
+		return errors.New("no storage today")
+	}
+	return f.Storage.Commit(ctx, b)
+}
+
+// A run that a request restarts is noticed, too, where that request's process dies.
+func TestARestartIsNoticed(t *testing.T) {
+	w, began, release := blocking()
+	api, _, q := invocations(t, w, engine.Lease(100*time.Millisecond, 2*time.Second))
+	ctx := t.Context()
+	if _, err := api.engine.Background(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := q.Receive(ctx, time.Second, time.Minute)
+	if err != nil || d == nil || d.Handle.Done(ctx) != nil { // it is among the dead
+		t.Fatal(d, err)
+	}
+	if _, err := api.engine.RestartBackground(ctx, api.Mastra, w, "run"); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if d, err = q.Receive(ctx, 5*time.Second, time.Minute); err != nil || d == nil || d.ID != "run" {
+		t.Errorf("%+v %v", d, err)
+	}
+	close(release)
+}

@@ -115,7 +115,7 @@ func (e *Engine) TakeOver(ctx context.Context, m *mastra.Mastra) error {
 	}
 	var errs []error
 	for _, ref := range refs {
-		_, _, err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID)
+		_, _, err := e.take(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: ref.Tenant}), m, ref.RunID, false)
 		var again *mastra.Again
 		if err != nil && !errors.As(err, &again) && mastra.CodeOf(err) != mastra.CodeNotFound {
 			errs = append(errs, err)
@@ -125,8 +125,8 @@ func (e *Engine) TakeOver(ctx context.Context, m *mastra.Mastra) error {
 }
 
 // take begins to go on with a run that nobody works on. It returns no execution where there is nothing to do, with
-// the run as it is stored, and an *mastra.Again where there may be later.
-func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execution, *mastra.Run, error) {
+// the run as it is stored, and an *mastra.Again where there may be later. watched says that a message about it is in hand.
+func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string, watched bool) (*execution, *mastra.Run, error) {
 	run, err := m.Storage.Run(ctx, id)
 	switch {
 	case err != nil:
@@ -177,7 +177,7 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string) (*execut
 		ctx = mastra.WithPrincipal(ctx, run.Caller)
 	}
 	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID, "released", released)
-	x := &execution{m: m, g: w.Graph(), run: *run, owner: owner, from: mastra.StatusRunning, taken: true}
+	x := &execution{m: m, g: w.Graph(), run: *run, owner: owner, from: mastra.StatusRunning, taken: true, watched: watched}
 	return x, nil, e.launch(ctx, x, background)
 }
 

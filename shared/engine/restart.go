@@ -42,7 +42,7 @@ func (e *Engine) restart(ctx context.Context, m *mastra.Mastra, w mastra.Workflo
 	if x != nil {
 		return run, x, nil
 	}
-	x, _, err = e.take(ctx, m, runID)
+	x, _, err = e.take(ctx, m, runID, false)
 	var again *mastra.Again
 	if errors.As(err, &again) {
 		err = nil

@@ -26,6 +26,9 @@ type RunWork struct {
 	Sent Time      `json:"sent"`
 }
 
+// WriteWithin is how long after a message the write that it is about may come.
+const WriteWithin = time.Minute
+
 // Queue hands work to whoever receives it, at least once and not before its time, in no certain order. It outlives the
 // process. It is safe for concurrent use, also by several processes.
 type Queue interface {

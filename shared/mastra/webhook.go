@@ -63,4 +63,5 @@ const WorkWebhook = "webhook"
 type WebhookWork struct {
 	Hook string `json:"hook"`
 	Pass int    `json:"pass"`
+	Sent Time   `json:"sent"`
 }

@@ -72,8 +72,8 @@ func (s *Sender) Handle(ctx context.Context, w mastra.Work) error {
 		return nil
 	case err != nil:
 		return err
-	case run.Pass != what.Pass, run.Status.Rests() && !run.Status.Ended(): // that end is past, or was not stored: the next one sends work of its own
-		return nil
+	case run.Pass != what.Pass, run.Status.Rests() && !run.Status.Ended() && s.m.Now().Sub(what.Sent.Time()) > mastra.WriteWithin:
+		return nil // that end is past, or was not stored: the next one sends work of its own
 	case !run.Status.Ended():
 		return &mastra.Again{After: notEnded}
 	}

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -99,10 +100,16 @@ func TestRunsThatEndAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	handle := webhook.New(m).Handle
+	for sent, early := range map[time.Duration]bool{0: true, -2 * mastra.WriteWithin: false} { // the message is faster than the end of a run that waits
+		err := handle(ctx, mastra.Work{Tenant: "-", ID: "r3", Data: mastra.JSON(fmt.Sprintf(`{"hook":"own","pass":0,"sent":%q}`, mastra.TimeOf(time.Now().Add(sent))))})
+		if errors.As(err, new(*mastra.Again)) != early || !early && err != nil {
+			t.Errorf("sent %v ago: %v", -sent, err)
+		}
+	}
 	if err := e.Cancel(ctx, m, waits, "r3"); err != nil {
 		t.Fatal(err)
 	}
-	handle := webhook.New(m).Handle
 	work := func() (over bool, some bool) {
 		t.Helper()
 		d, err := q.Receive(ctx, 0, time.Minute)

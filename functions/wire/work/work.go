@@ -85,11 +85,7 @@ func (w *Worker) Invoke(ctx context.Context, e events.SQSEvent) (out events.SQSE
 
 func (w *Worker) do(ctx context.Context, m events.SQSMessage) bool {
 	count, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
-	d, err := w.queue.Delivery(m.Body, m.ReceiptHandle, count)
-	if err != nil {
-		w.m.Logger.ErrorContext(ctx, "a message cannot be read", "message", m.MessageId, "error", err)
-		return false
-	}
+	d := w.queue.Delivery(m.Body, m.ReceiptHandle, count)
 	// The queue hides a message for as long as an invocation may last: a worker that dies is to be noticed sooner.
 	if err := d.Handle.Extend(ctx, queue.Lease); err != nil {
 		w.m.Logger.WarnContext(ctx, "the message's visibility cannot be changed", "message", m.MessageId, "error", err)

@@ -64,7 +64,7 @@ func TestWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, m := range got.Messages {
-				if d, err := w.queue.Delivery(*m.Body, *m.ReceiptHandle, 1); err == nil && d.Work.ID == id {
+				if d := w.queue.Delivery(*m.Body, *m.ReceiptHandle, 1); d.Work.ID == id {
 					return events.SQSEvent{Records: []events.SQSMessage{{MessageId: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes}}}
 				}
 			}

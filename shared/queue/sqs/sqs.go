@@ -29,7 +29,7 @@ type Place struct {
 	DeadURL  string // of its dead-letter queue
 	Group    string // of schedules
 	RoleARN  string // that Scheduler sends in
-	Attempts int    // before work is dead; 8 where 0. The queue's own maxReceiveCount must be higher
+	Attempts int    // before work is dead; 8 where 0. The queue's own maxReceiveCount must be much higher: it counts workers that died
 }
 
 // FromEnv reads QUEUE_URL, QUEUE_ARN, DEAD_QUEUE_URL, SCHEDULER_GROUP and SCHEDULER_ROLE_ARN; ok is false where QUEUE_URL
@@ -125,7 +125,7 @@ func (q *Queue) Receive(ctx context.Context, wait, hidden time.Duration) (*mastr
 		}
 		for _, m := range out.Messages {
 			count, _ := strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
-			return q.Delivery(aws.ToString(m.Body), aws.ToString(m.ReceiptHandle), count)
+			return q.Delivery(aws.ToString(m.Body), aws.ToString(m.ReceiptHandle), count), nil
 		}
 		if time.Since(begin) >= wait {
 			return nil, nil
@@ -133,14 +133,14 @@ func (q *Queue) Receive(ctx context.Context, wait, hidden time.Duration) (*mastr
 	}
 }
 
-// Delivery is a message that was received in another way: by Lambda's poller.
-func (q *Queue) Delivery(body, receipt string, attempt int) (*mastra.Delivery, error) {
+// Delivery is a message that was received in another way: by Lambda's poller. One that is no work has no kind.
+func (q *Queue) Delivery(body, receipt string, attempt int) *mastra.Delivery {
 	d := &mastra.Delivery{Attempt: max(1, attempt)}
-	if err := schema.Unmarshal([]byte(body), &d.Work); err != nil {
-		return nil, fmt.Errorf("sqs: a message is no work: %w", err)
+	if schema.Unmarshal([]byte(body), &d.Work) != nil {
+		d.Work = mastra.Work{}
 	}
 	d.Handle = &handle{q, receipt, body, d.Attempt}
-	return d, nil
+	return d
 }
 
 type handle struct {

@@ -80,9 +80,11 @@ func TestLongDelay(t *testing.T) {
 	if err != nil || at.Before(w.At.Time()) || at.Sub(w.At.Time()) > time.Second {
 		t.Errorf("%s for %s: %v", *s.ScheduleExpression, w.At, err)
 	}
-	d, err := q.Delivery(*s.Target.Input, "receipt", 1) // what it will send
-	if err != nil || d.ID != w.ID || d.Tenant != "t" {
-		t.Errorf("%+v %v", d, err)
+	if d := q.Delivery(*s.Target.Input, "receipt", 1); d.ID != w.ID || d.Tenant != "t" { // what it will send
+		t.Errorf("%+v", d)
+	}
+	if d := q.Delivery("{torn", "receipt", 1); d.Kind != "" || d.Handle == nil { // it fails, and is seen among the dead
+		t.Errorf("%+v", d)
 	}
 	if d, err := q.Receive(t.Context(), 0, time.Second); err != nil || d != nil {
 		t.Errorf("it came at once: %+v %v", d, err)

@@ -25,8 +25,9 @@ var allowed = []struct {
 }{
 	{"shared/schema", nil},
 	{"shared/mastra", []string{"shared/schema"}},
+	{"shared/processor", []string{"shared/mastra", "shared/schema"}},
 	{"shared/retrieval", []string{"shared/mastra", "shared/schema"}},
-	{"shared/app", []string{"shared/mastra", "shared/schema", "shared/retrieval", "shared/voice/"}},
+	{"shared/app", []string{"shared/mastra", "shared/schema", "shared/retrieval", "shared/processor", "shared/voice/"}},
 	{"shared/server", []string{"shared/mastra", "shared/schema"}},
 	{"shared/handlers/", []string{"shared/mastra", "shared/schema", "shared/server", "shared/recall", "shared/handlers/"}},
 	{"shared/recall", []string{"shared/mastra", "shared/schema"}},

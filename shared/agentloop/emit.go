@@ -119,6 +119,10 @@ func (x *run) emitStepFinish(n int, mayGoOn bool) {
 // emitEnd ends the stream: with finish, or with what went wrong.
 func (x *run) emitEnd(failed error) {
 	n := len(x.Steps) - 1
+	if failed == nil && x.Tripwire != nil {
+		x.emit(mastra.ChunkTripwire, x.Tripwire)
+		return
+	}
 	if failed != nil {
 		if mastra.CodeOf(failed) == mastra.CodeConflict && x.ctx.Err() != nil {
 			x.emit(mastra.ChunkAbort, struct{}{})

@@ -182,7 +182,7 @@ func within(tag, text string) string { return strings.ReplaceAll(text, "</"+tag,
 // afterwards does what may come after the answer, and belongs to the run all the same: it makes the messages findable and
 // gives the thread a title. The process does not count as idle before it is done.
 func (x *run) afterwards(failed error) {
-	if !x.stores() || x.closed {
+	if !x.stores() || x.closed || x.blocked() {
 		return
 	}
 	memory := x.memory()

@@ -52,6 +52,9 @@ func (r *Runner) Network(ctx context.Context, m *mastra.Mastra, a *mastra.Agent,
 	if err != nil {
 		return nil, err
 	}
+	if x.blocked() {
+		return x.stream(ctx)
+	}
 	n := &network{run: x, id: mastra.NewID()}
 	for i := range x.in.prompt {
 		n.task = strings.TrimSpace(n.task + "\n" + x.in.prompt[i].Text())

@@ -55,6 +55,9 @@ func (x *run) chunk(kind string, payload any) mastra.Chunk {
 
 // makeResult is the answer of a generate.
 func (x *run) makeResult() *mastra.AgentResult {
+	if x.Tripwire != nil {
+		return x.trippedResult()
+	}
 	total := x.totalUsage()
 	r := &mastra.AgentResult{Usage: total, TotalUsage: total, TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID, Remembered: x.remembered}
 	r.Steps = make([]mastra.AgentStep, len(x.Steps))

@@ -241,7 +241,7 @@ func (x *run) opening(b *mastra.Batch) {
 	if x.call.Signal != nil {
 		x.announce(b)
 	}
-	if !x.stores() {
+	if !x.stores() || x.blocked() {
 		return
 	}
 	switch {
@@ -319,22 +319,33 @@ func (x *run) perform(context.Context) (err error) {
 	switch {
 	case x.taken:
 		x.emit(mastra.ChunkEpoch, mastra.Epoch{Epoch: x.epoch(), Steps: x.rec.kept})
+	case x.blocked():
 	case !x.resumed:
 		x.emitStart()
 		if x.call.Signal != nil {
 			x.emitSignal(x.call.Signal)
 		}
 		for i := range x.Steps {
-			x.emitAgain(i)
+			if x.Tripwire == nil {
+				x.emitAgain(i)
+			}
 		}
 	}
-	if x.closed {
+	if x.closed || x.Tripwire != nil {
 		if len(x.waiting()) > 0 {
 			return x.conclude(errSuspended)
 		}
 		return x.conclude(nil)
 	}
-	err = runlog.Safely(x.steps)
+	err = runlog.Safely(func() error {
+		if err := x.steps(); err != nil {
+			return err
+		}
+		return x.processResult()
+	})
+	if x.trips(err) {
+		return x.conclude(nil)
+	}
 	var p *runlog.PanicError
 	if errors.As(err, &p) {
 		x.m.Logger.ErrorContext(x.ctx, "the model panicked", "runId", x.RunID, "agent", x.agent.ID, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
@@ -467,7 +478,9 @@ func (x *run) conclude(failed error) error {
 		x.elsewhere = true
 		return mastra.Errorf(mastra.CodeUnavailable, "The run goes on elsewhere, or was canceled: ask for it by its runId")
 	}
-	x.makeAnswer()
+	if x.makeAnswer(); x.Tripwire != nil {
+		x.answer = mastra.Message{}
+	}
 	switch {
 	case x.log != nil && suspended:
 		x.emitWaiting()
@@ -497,7 +510,7 @@ func (x *run) conclude(failed error) error {
 			}
 		}
 	}
-	if failed == nil && !suspended && !x.closed && len(x.agent.Scorers) > 0 && x.m.Scoring != nil {
+	if failed == nil && !suspended && !x.closed && x.Tripwire == nil && len(x.agent.Scorers) > 0 && x.m.Scoring != nil {
 		x.m.Scoring.Score(x.ctx, x.m, x.agent.Scorers, x.scorerRun())
 	}
 	if x.log != nil {

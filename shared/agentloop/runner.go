@@ -107,6 +107,9 @@ func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c
 	if err := x.prepare(); err != nil {
 		return nil, nil, err
 	}
+	if err := x.processInput(); err != nil {
+		return nil, nil, err
+	}
 	if other, err = x.admit(ctx); err != nil || other != nil {
 		return nil, other, err
 	}
@@ -119,6 +122,7 @@ func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c
 func failure(ctx context.Context, err error) error {
 	var known *mastra.Error
 	var panicked *runlog.PanicError
+	var tripped *mastra.Tripwire
 	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(cause, runlog.ErrCanceled):
@@ -127,7 +131,7 @@ func failure(ctx context.Context, err error) error {
 		return &mastra.Error{Code: mastra.CodeUnavailable, Message: "The run ran out of time", Err: err}
 	case cause != nil:
 		return &mastra.Error{Code: mastra.CodeUnavailable, Message: "The run was broken off", Err: err}
-	case errors.As(err, &known), errors.As(err, &panicked):
+	case errors.As(err, &known), errors.As(err, &panicked), errors.As(err, &tripped):
 		return err
 	}
 	return &mastra.Error{Code: mastra.CodeUpstream, Message: "The model failed", Err: err}
@@ -138,6 +142,10 @@ func runError(err error) mastra.RunError {
 	var known *mastra.Error
 	if errors.As(err, &known) {
 		return mastra.RunError{Message: known.Message, Name: "Error"}
+	}
+	var tripped *mastra.Tripwire
+	if errors.As(err, &tripped) {
+		return mastra.RunError{Message: tripped.Reason, Name: "TripWire"}
 	}
 	return mastra.RunError{Message: "Internal Server Error", Name: "Error"}
 }

@@ -24,6 +24,8 @@ type state struct {
 	StartedAt mastra.Time `json:"at"`
 	Inputs    []stamp     `json:"i,omitempty"` // the messages of the request
 	Steps     []step      `json:"n,omitempty"`
+	// Tripwire is what a processor stopped the run with.
+	Tripwire *mastra.Tripwire `json:"x,omitempty"`
 }
 
 // stamp is what a message got when it came.

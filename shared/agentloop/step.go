@@ -97,7 +97,11 @@ func (x *run) ask(s *step) error {
 	if x.structured != nil && !x.structured.InPrompt {
 		request.Schema = x.structured.Schema
 	}
-	for part, err := range x.model.Stream(x.ctx, &request) {
+	parts, err := x.processed(&request)
+	if err != nil {
+		return err
+	}
+	for part, err := range parts {
 		if err != nil {
 			return err
 		}

@@ -99,6 +99,15 @@ func (c *conversations) leave(x *run) {
 	c.next(x.r, key)
 }
 
+// giveBack puts messages that x has taken into its inbox again: they begin the next run.
+func (c *conversations) giveBack(x *run, messages []mastra.AgentMessage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o := c.all[conversationKey(x.ctx, x.call.ThreadID)]; o != nil && o.active == x {
+		o.inbox = append(messages, o.inbox...)
+	}
+}
+
 // next begins the run of the message that waits longest.
 func (c *conversations) next(r *Runner, key string) {
 	for {
@@ -282,6 +291,14 @@ func (x *run) came(n int, mayGoOn bool) (bool, error) {
 	messages = append(messages, x.cameElsewhere()...)
 	if len(messages) == 0 {
 		return false, nil
+	}
+	for i := range messages {
+		signal, err := x.processSignal(&messages[i].Signal)
+		if err != nil { // the others begin a run of their own
+			x.r.convs.giveBack(x, append(messages[:i:i], messages[i+1:]...))
+			return false, err
+		}
+		messages[i].Signal = *signal
 	}
 	s := &x.Steps[n]
 	if !s.continued() || !mayGoOn { // else it is there already

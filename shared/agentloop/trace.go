@@ -236,7 +236,7 @@ func (x *run) traced(failed error) []mastra.Span {
 		s.Output = mastra.JSON("{}")
 		all = append(all, s)
 	}
-	if x.trace.generation.id != "" {
+	if x.trace.generation.id != "" && len(x.Steps) > 0 {
 		all = append(all, x.generationSpan(hideInput, hideOutput, failure))
 	}
 	all = append(all, x.trace.spans...)
@@ -293,6 +293,9 @@ func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.S
 		}
 		b = append(b, ']')
 	}
+	if x.Tripwire != nil {
+		b = appendTripwire(b, x.Tripwire)
+	}
 	s.Attributes, s.Metadata, s.Tags, s.Error = append(b, '}'), x.rootMetadata(), x.call.Tracing.Tags, failure
 	s.Remote = x.remote
 	if rc := mastra.RequestContextOf(x.ctx); len(rc) > 0 && !hideInput {
@@ -301,7 +304,13 @@ func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.S
 	if !hideInput {
 		s.Input = appendBrief(make([]byte, 0, 128), x.in.prompt)
 	}
-	if !hideOutput && failure == nil {
+	switch {
+	case hideOutput || failure != nil:
+	case x.Tripwire != nil:
+		if data, err := schema.Marshal(x.Tripwire); err == nil {
+			s.Output = append(append([]byte(`{"tripwire":`), data...), '}')
+		}
+	default:
 		b = appendMember(make([]byte, 0, 128), `{"text":`, x.text())
 		s.Output = append(b, `,"files":[]}`...)
 	}

@@ -25,6 +25,7 @@ type Agent struct {
 	StopWhen     func(steps []StepInfo) bool // asked behind each step; true ends the run
 	Voice        Voice                       // nil: it has none
 	Scorers      []*Scorer                   // judge its answers
+	Processors   []*Processor                // look at what goes in and what comes out
 }
 
 // StepInfo is a step of a run, as StopWhen sees it.
@@ -164,6 +165,9 @@ func (a *Agent) call(ctx context.Context, in Prompt) (Text, error) {
 	if err != nil {
 		return Text{}, err
 	}
+	if t := r.Tripwire; t != nil {
+		return Text{}, Errorf(CodeUserCode, "Agent %s was stopped: %s", a.ID, t.Reason)
+	}
 	return Text{r.Text}, nil
 }
 
@@ -231,6 +235,8 @@ func (a *Agent) stream(ctx context.Context, in Prompt) (out Text, err error) {
 			}
 		case Failure:
 			return out, Errorf(CodeUpstream, "%s", p.Error.Message)
+		case *Tripwire:
+			return out, Errorf(CodeUserCode, "Agent %s was stopped: %s", a.ID, p.Reason)
 		}
 	}
 	return Text{text.String()}, nil
@@ -250,6 +256,11 @@ func (a *Agent) check() error {
 	}
 	if err := a.Memory.check(a.ID); err != nil {
 		return err
+	}
+	for _, p := range a.Processors {
+		if err := p.check(a.ID); err != nil {
+			return err
+		}
 	}
 	names := map[string]bool{}
 	for _, c := range a.Tools {

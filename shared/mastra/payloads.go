@@ -31,8 +31,9 @@ const (
 	ChunkStepFinish     = "step-finish"
 	ChunkFinish         = "finish"
 	ChunkError          = "error"
-	ChunkAbort          = "abort" // the run was cancelled; nothing follows
-	ChunkEpoch          = "epoch" // another process took the run over: it goes on behind its last whole step, what came after is repeated
+	ChunkTripwire       = "tripwire" // a processor stopped the run; nothing follows
+	ChunkAbort          = "abort"    // the run was cancelled; nothing follows
+	ChunkEpoch          = "epoch"    // another process took the run over: it goes on behind its last whole step, what came after is repeated
 )
 
 // RunStart is the payload of start.

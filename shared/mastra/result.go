@@ -24,7 +24,8 @@ type AgentResult struct {
 	RunID             string        `json:"runId"`
 	SuspendPayload    JSON          `json:"suspendPayload,omitzero"` // where FinishReason is "suspended": what the first call waits for
 	ResumeSchema      string        `json:"resumeSchema,omitempty"`
-	Messages          []Message     `json:"messages"` // remembered, given and made
+	Tripwire          *Tripwire     `json:"tripwire,omitempty"` // a processor stopped the run: there is no answer
+	Messages          []Message     `json:"messages"`           // remembered, given and made
 	Remembered        []Message     `json:"rememberedMessages"`
 }
 

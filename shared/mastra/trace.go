@@ -19,6 +19,7 @@ const (
 	SpanVectorOperation = "rag_vector_operation"
 	SpanEmbedding       = "rag_embedding"
 	SpanScorerRun       = "scorer_run"
+	SpanProcessorRun    = "processor_run"
 )
 
 // Span is one timed piece of a run. IDs are hexadecimal as in W3C trace context: 16 bytes for traces, 8 for spans.

@@ -25,7 +25,7 @@ func Routes() []server.Route {
 		server.Stream("POST /agents/:agentId/streamVNext", server.Chunked, Stream, run, server.Summary("Stream agent response (deprecated path)")),
 		server.Stream("POST /agents/:agentId/stream-until-idle", server.SSE, Stream, run, server.Summary("Stream agent response; there are no background tasks to wait for")),
 		server.Stream("POST /agents/:agentId/network", server.SSE, Network, run, server.Summary("Route a task through an agent's network")),
-	}, approvalRoutes(), threadRoutes(), modelRoutes(), refusedRoutes())
+	}, processorRoutes(), approvalRoutes(), threadRoutes(), modelRoutes(), refusedRoutes())
 }
 
 // Info is an agent as lists and Studio show it.
@@ -42,8 +42,8 @@ type Info struct {
 	WorkspaceTools        []string                   `json:"workspaceTools"`
 	BrowserTools          []string                   `json:"browserTools"`
 	HasBrowser            bool                       `json:"hasBrowser"`
-	InputProcessors       []mastra.JSON              `json:"inputProcessors"`
-	OutputProcessors      []mastra.JSON              `json:"outputProcessors"`
+	InputProcessors       []Sub                      `json:"inputProcessors"`
+	OutputProcessors      []Sub                      `json:"outputProcessors"`
 	Provider              string                     `json:"provider"`
 	ModelID               string                     `json:"modelId"`
 	ModelVersion          string                     `json:"modelVersion"`
@@ -61,7 +61,7 @@ type ListedInfo struct {
 	HasDraft bool `json:"hasDraft"`
 }
 
-// Sub names an agent that another one may call.
+// Sub names an agent that another one may call, or its processors.
 type Sub struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
@@ -133,6 +133,14 @@ func describe(m *mastra.Mastra, a *mastra.Agent, partial bool) (Info, error) {
 	id := model.Info()
 	info := Info{ID: a.ID, Name: a.Name, Description: a.Description, Instructions: a.Instructions,
 		Model: id.Provider + "/" + id.ID, Provider: id.Provider, ModelID: id.ID, ModelVersion: id.Version, SupportsMemory: true, Source: "code", ModelList: list}
+	for _, p := range a.Processors { // the reference server shows those of one side as one
+		if in := a.ID + "-input-processor"; info.InputProcessors == nil && (p.Input != nil || p.InputStep != nil) {
+			info.InputProcessors = []Sub{{in, in}}
+		}
+		if out := a.ID + "-output-processor"; info.OutputProcessors == nil && (p.OutputStream != nil || p.OutputResult != nil) {
+			info.OutputProcessors = []Sub{{out, out}}
+		}
+	}
 	for _, c := range a.Tools {
 		switch c := c.(type) {
 		case *mastra.Agent:

@@ -1,0 +1,244 @@
+package agentloop
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"strconv"
+
+	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
+	"mastralambda/shared/schema"
+)
+
+// blocked says that a processor let nothing in: the model is not called and nothing is stored of what came.
+func (x *run) blocked() bool { return x.Tripwire != nil && len(x.Steps) == 0 }
+
+// trips says whether err is a processor's, and stops the run with it. What the model did not get to do is left out.
+func (x *run) trips(err error) bool {
+	if !errors.As(err, &x.Tripwire) {
+		return false
+	}
+	if n := len(x.Steps); n > 0 {
+		s := &x.Steps[n-1]
+		s.Pieces = slices.DeleteFunc(s.Pieces, func(p piece) bool { return p.Call != nil && !p.Call.done() })
+	}
+	return true
+}
+
+// process calls one function of a processor and adds its span. What it fails with is told to the caller, as a tool's error is.
+func (x *run) process(i int, phase string, f func(ctx context.Context, p *mastra.Processor) error) error {
+	p := x.agent.Processors[i]
+	began := span{mastra.NewSpanID(), x.now()}
+	ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: began.id, RunID: x.RunID})
+	err := x.ofProcessor(p, runlog.Safely(func() error { return f(ctx, p) }))
+	x.processorTraced(i, phase, began, err)
+	return err
+}
+
+// ofProcessor says whose error it is.
+func (x *run) ofProcessor(p *mastra.Processor, err error) error {
+	var tripped *mastra.Tripwire
+	var known *mastra.Error
+	var panicked *runlog.PanicError
+	switch {
+	case err == nil:
+	case errors.As(err, &tripped):
+		named := *tripped
+		named.ProcessorID = p.ID
+		return &named
+	case errors.As(err, &panicked):
+		x.m.Logger.ErrorContext(x.ctx, "a processor panicked", "runId", x.RunID, "processor", p.ID, "panic", panicked.Value, "stack", string(panicked.Stack))
+		return &mastra.Error{Code: mastra.CodeInternal, Message: "Internal Server Error", Err: err}
+	case !errors.As(err, &known) && x.ctx.Err() == nil:
+		return &mastra.Error{Code: mastra.CodeUserCode, Message: err.Error()}
+	}
+	return err
+}
+
+// processInput has the processors look at what comes in.
+func (x *run) processInput() error {
+	if len(x.agent.Processors) == 0 {
+		return nil
+	}
+	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
+	err := x.processMessages(&x.call.Context)
+	if s := x.call.Signal; s != nil && err == nil {
+		x.call.Signal, err = x.processSignal(s)
+	} else if err == nil {
+		err = x.processMessages(&x.call.Messages)
+	}
+	if x.trips(err) {
+		return nil
+	}
+	return err
+}
+
+func (x *run) processMessages(messages *mastra.Messages) error {
+	if len(*messages) == 0 {
+		return nil
+	}
+	own := make(mastra.Messages, len(*messages))
+	for i, m := range *messages {
+		m.Content, m.Parts = slices.Clone(m.All()), nil
+		own[i] = m
+	}
+	for i, p := range x.agent.Processors {
+		if p.Input == nil {
+			continue
+		}
+		err := x.process(i, mastra.PhaseInput, func(ctx context.Context, p *mastra.Processor) (err error) {
+			own, err = p.Input(ctx, own)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(own) == 0:
+			return mastra.Errorf(mastra.CodeUserCode, "The processor %s left nothing of the messages", p.ID)
+		}
+	}
+	*messages = own
+	return nil
+}
+
+// processSignal is processMessages for one that comes to a thread.
+func (x *run) processSignal(s *mastra.ThreadSignal) (*mastra.ThreadSignal, error) {
+	if len(x.agent.Processors) == 0 {
+		return s, nil
+	}
+	messages := mastra.Messages{{ID: s.ID, Role: "user", Content: s.Contents, Metadata: s.Metadata}}
+	if err := x.processMessages(&messages); err != nil {
+		return s, err
+	}
+	changed := *s
+	changed.Contents = nil
+	for _, m := range messages {
+		changed.Contents = append(changed.Contents, m.All()...)
+	}
+	return &changed, nil
+}
+
+// processed asks the model, with the processors before and behind it.
+func (x *run) processed(request *mastra.ModelRequest) (iter.Seq2[mastra.ModelPart, error], error) {
+	if len(x.agent.Processors) == 0 {
+		return x.model.Stream(x.ctx, request), nil
+	}
+	request.Messages = slices.Clone(request.Messages)
+	for i := range request.Messages {
+		request.Messages[i].Parts = slices.Clone(request.Messages[i].Parts)
+	}
+	request.Tools = slices.Clone(request.Tools)
+	for i, p := range x.agent.Processors {
+		if p.InputStep == nil {
+			continue
+		}
+		if err := x.process(i, mastra.PhaseInputStep, func(ctx context.Context, p *mastra.Processor) error { return p.InputStep(ctx, request) }); err != nil {
+			return nil, err
+		}
+	}
+	parts := x.model.Stream(x.ctx, request)
+	for i, p := range x.agent.Processors {
+		if p.OutputStream != nil {
+			parts = x.processedBy(i, parts)
+		}
+	}
+	return parts, nil
+}
+
+// processedBy is what a processor makes of the model's parts. Its span is that of the whole stream.
+func (x *run) processedBy(i int, parts iter.Seq2[mastra.ModelPart, error]) iter.Seq2[mastra.ModelPart, error] {
+	p := x.agent.Processors[i]
+	return func(yield func(mastra.ModelPart, error) bool) {
+		began := span{mastra.NewSpanID(), x.now()}
+		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: began.id, RunID: x.RunID})
+		var failed error
+		defer func() { x.processorTraced(i, mastra.PhaseOutputStream, began, failed) }()
+		for part, err := range p.OutputStream(ctx, parts) {
+			var tripped *mastra.Tripwire
+			if errors.As(err, &tripped) && tripped.ProcessorID == "" {
+				failed = x.ofProcessor(p, err)
+				yield(mastra.ModelPart{}, failed)
+				return
+			}
+			if !yield(part, err) {
+				return
+			}
+		}
+	}
+}
+
+// processResult has the processors look at the answer.
+func (x *run) processResult() error {
+	if len(x.agent.Processors) == 0 {
+		return nil
+	}
+	a := mastra.Answer{Steps: x.infos(), Usage: x.totalUsage().Usage, Finish: x.Steps[len(x.Steps)-1].Finish}
+	texts := func(do func(p *piece)) {
+		for i := range x.Steps {
+			for j := range x.Steps[i].Pieces {
+				if p := &x.Steps[i].Pieces[j]; p.Kind == text {
+					do(p)
+				}
+			}
+		}
+	}
+	texts(func(p *piece) { a.Texts = append(a.Texts, p.Text) })
+	count := len(a.Texts)
+	for i, p := range x.agent.Processors {
+		if p.OutputResult == nil {
+			continue
+		}
+		err := x.process(i, mastra.PhaseOutputResult, func(ctx context.Context, p *mastra.Processor) error { return p.OutputResult(ctx, &a) })
+		switch {
+		case err != nil:
+			return err
+		case len(a.Texts) != count:
+			return mastra.Errorf(mastra.CodeUserCode, "The processor %s changed how many texts there are", p.ID)
+		}
+	}
+	texts(func(p *piece) { p.Text, a.Texts = a.Texts[0], a.Texts[1:] })
+	return nil
+}
+
+// trippedResult is the answer of a generate that a processor stopped: what the run did before, without an answer.
+func (x *run) trippedResult() *mastra.AgentResult {
+	total := x.totalUsage()
+	none := mastra.JSON("[]")
+	return &mastra.AgentResult{Usage: total, TotalUsage: total, Steps: []mastra.AgentStep{}, FinishReason: mastra.FinishOther, TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID,
+		Response: mastra.AgentResponse{Messages: none, UIMessages: none, DBMessages: none}, Tripwire: x.Tripwire, Remembered: x.remembered, Messages: slices.Concat(x.remembered, x.in.stored)}
+}
+
+// How the spans of the phases are named, and whose they are.
+var phaseSpans = map[string]struct{ name, entity string }{
+	mastra.PhaseInput:        {"input processor: ", "input_processor"},
+	mastra.PhaseInputStep:    {"input step processor: ", "input_step_processor"},
+	mastra.PhaseOutputStream: {"output stream processor: ", "output_processor"},
+	mastra.PhaseOutputResult: {"output processor: ", "output_processor"},
+}
+
+func (x *run) processorTraced(i int, phase string, began span, failed error) {
+	if !x.m.Traces(x.TraceID) {
+		return
+	}
+	p, shown := x.agent.Processors[i], phaseSpans[phase]
+	s := x.newSpan(mastra.SpanProcessorRun, shown.name+p.ID, began, x.SpanID)
+	s.EntityType, s.EntityID, s.EntityName = shown.entity, p.ID, p.Shown()
+	b := appendMember(nil, `{"processorPhase":`, phase)
+	b = strconv.AppendInt(append(b, `,"processorIndex":`...), int64(i), 10)
+	b = appendTripwire(b, failed)
+	s.Attributes, s.Error = append(b, '}'), errorJSON(failed)
+	x.trace.spans = append(x.trace.spans, s)
+}
+
+// appendTripwire appends what a run was stopped with, as spans show it.
+func appendTripwire(b []byte, failed error) []byte {
+	var t *mastra.Tripwire
+	if errors.As(failed, &t) {
+		if data, err := schema.Marshal(t); err == nil {
+			b = append(append(b, `,"tripwireAbort":`...), data...)
+		}
+	}
+	return b
+}

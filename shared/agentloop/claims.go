@@ -50,10 +50,11 @@ type entry struct {
 	claim mastra.Claim // as it is stored; under write
 
 	// Under of.mu.
-	gone     bool // the answer did not arrive
-	answered bool // to be deleted, or taken up by the next one of its key
-	dropped  bool // not in of.entries
-	held     bool // it is in the storage, this process its owner
+	gone     bool   // the answer did not arrive
+	answered bool   // to be deleted, or taken up by the next one of its key
+	dropped  bool   // not in of.entries
+	held     bool   // it is in the storage, this process its owner
+	release  func() // of the supervisor, which is not idle before an answered claim is deleted
 }
 
 func newClaims(s *runlog.Supervisor) *claims {
@@ -74,6 +75,7 @@ func (c *claims) enter(ctx context.Context, m *mastra.Mastra, r *mastra.Request,
 			return nil, nil, reused()
 		case o.answered && o.done(): // not deleted yet: taken up again, which saves both
 			o.dropped = true
+			o.release()
 			e.held, e.claim = true, o.claim
 		case !explicit && !o.gone && o.client.Err() == nil:
 			return nil, nil, nil
@@ -105,8 +107,11 @@ func (e *entry) end(result *mastra.AgentResult, err error) {
 	close(e.ended)
 	e.of.mu.Lock()
 	defer e.of.mu.Unlock()
-	if e.gone { // the stored record answers from now on
+	switch {
+	case e.gone: // the stored record answers from now on
 		e.drop()
+	case e.answered:
+		e.of.wake()
 	}
 }
 
@@ -118,7 +123,7 @@ func (e *entry) leave(answered bool) {
 	case e.explicit:
 		e.gone = true
 	case answered && !e.answered:
-		e.answered = true
+		e.answered, e.release = true, e.of.runs.Hold()
 		e.of.wake()
 		return
 	case !answered:
@@ -217,6 +222,8 @@ func (c *claims) due() (answered, running []*entry) {
 			e.drop()
 			if e.held {
 				answered = append(answered, e)
+			} else {
+				e.release()
 			}
 		case e.done():
 			if e.client.Err() != nil { // nobody said how it ended: the record stays
@@ -247,6 +254,9 @@ func (c *claims) delete(answered []*entry) {
 				e.m.Logger.WarnContext(e.ctx, "answered requests were not forgotten; they expire", "error", err)
 			}
 		}
+	}
+	for _, e := range answered {
+		e.release()
 	}
 }
 

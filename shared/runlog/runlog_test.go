@@ -263,6 +263,21 @@ func BenchmarkLog(b *testing.B) {
 	}
 }
 
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := runlog.NewSupervisor(nil)
+		for _, wait := range []func(context.Context) error{s.Idle, s.Drain} {
+			release := s.Hold()
+			time.AfterFunc(time.Minute, release)
+			start := time.Now()
+			if err := wait(t.Context()); err != nil || time.Since(start) != time.Minute {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+		}
+		s.Hold()() // where it has drained there is nothing to hold
+	})
+}
+
 func TestIdleWaitsAndLetsNewRunsBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := runlog.NewSupervisor(nil)

@@ -178,15 +178,20 @@ func (t *Task) End() {
 	}
 	t.ended = true
 	delete(t.s.tasks, t.key)
-	if t.s.running--; t.s.running > 0 {
+	t.s.ran()
+}
+
+// ran counts one less that runs, under mu.
+func (s *Supervisor) ran() {
+	if s.running--; s.running > 0 {
 		return
 	}
-	if t.s.drained != nil {
-		close(t.s.drained)
+	if s.drained != nil {
+		close(s.drained)
 	}
-	if t.s.idle != nil {
-		close(t.s.idle)
-		t.s.idle = nil
+	if s.idle != nil {
+		close(s.idle)
+		s.idle = nil
 	}
 }
 
@@ -227,6 +232,22 @@ func (s *Supervisor) Tend(f func(stop <-chan struct{})) bool {
 		}
 	}()
 	return true
+}
+
+// Hold counts as something that runs, for Idle and Drain, until release is called, once. Where the Supervisor drains already,
+// it counts for nothing.
+func (s *Supervisor) Hold() (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drained != nil {
+		return func() {}
+	}
+	s.running++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ran()
+	}
 }
 
 // Idle waits until nothing runs, without keeping new runs from beginning; where ctx ends first it returns ctx's error.

@@ -108,7 +108,12 @@ func (c *commit) planClaims(p *plan) error {
 		if !u.Create {
 			condition = "#exp >= :now AND (#owner = :owner OR #owner = :from OR #tok = :tok)"
 		}
-		p.core = append(p.core, put(table, it, condition, values))
+		o := put(table, it, condition, values)
+		if c.known == nil && c.plain() {
+			p.beside = append(p.beside, func(ctx context.Context) (undo, error) { return c.side(ctx, o) })
+			continue
+		}
+		p.core = append(p.core, o)
 	}
 	return nil
 }

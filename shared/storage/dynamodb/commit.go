@@ -24,8 +24,8 @@ const (
 // thread, or what is likely, and asks nothing; its conditions hold it to that. Where one is refused, what the plan wrote
 // beside is taken back, and the next plan is made of what is read then: it is one transaction of all that can be refused.
 //
-// A plan of nothing but messages to one thread, scores and spans is no transaction, which would cost twice as much: its
-// writes are made at once, and all taken back if one is refused. Only a process that dies at that moment leaves some.
+// A plan of nothing but messages to one thread, claims, scores and spans is no transaction, which would cost twice as much:
+// its writes are made at once, and all taken back if one is refused. Only a process that dies at that moment leaves some.
 func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -117,7 +117,7 @@ func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
 
 // plain says that a batch can do without a transaction.
 func (c *commit) plain() bool {
-	return len(c.claims) == 0 && len(c.runs) == 0 && (len(c.threads) == 0 || len(c.threads) == 1 && c.threads[0].given == nil)
+	return len(c.runs) == 0 && (len(c.threads) == 0 || len(c.threads) == 1 && c.threads[0].given == nil)
 }
 
 // mustRead says that no plan can be made without a look.

@@ -113,6 +113,7 @@ type ScoreQuery struct {
 	ID                               string
 	TraceID, SpanID, ScorerID, RunID string
 	EntityType, EntityID             string
+	TraceIDs                         []string          // of any of these, where not nil
 	From, To                         Time              // by CreatedAt, inclusive
 	Match                            func(Signal) bool // a further condition
 	Ascending                        bool
@@ -123,6 +124,7 @@ type ScoreQuery struct {
 type SpanQuery struct {
 	From, To  Time // by the time that the first span of a commit started, inclusive
 	Ascending bool
+	TraceIDs  []string // where not nil, of these traces alone; then the rest is ignored
 }
 
 // Batch is what becomes durable together, or not at all.

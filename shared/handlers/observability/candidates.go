@@ -18,38 +18,70 @@ type evidence struct {
 // afterwards is how long after the range of a query spans of its traces may have been committed.
 const afterwards = 24 * 60 * 60 * 1000
 
-// gather reads the evidence that a predicate needs. traces, where not nil, says which traces count.
-func gather(ctx context.Context, m *mastra.Mastra, scopes map[string]bool, from, to mastra.Time) (*evidence, error) {
-	e := &evidence{m: m, spans: map[string][]mastra.Span{}, scores: map[string][]mastra.Score{}, feedback: map[string][]mastra.Feedback{}}
+func newEvidence(m *mastra.Mastra) *evidence {
+	return &evidence{m: m, spans: map[string][]mastra.Span{}, scores: map[string][]mastra.Score{}, feedback: map[string][]mastra.Feedback{}}
+}
+
+// add is for the spans of one trace.
+func (e *evidence) add(spans []mastra.Span) bool {
+	e.spans[spans[0].TraceID] = append(e.spans[spans[0].TraceID], spans...)
+	return true
+}
+
+func (e *evidence) addScore(s mastra.Signal) bool {
+	v := *s.(*mastra.Score)
+	v.Run = nil
+	e.scores[v.TraceID] = append(e.scores[v.TraceID], v)
+	return false
+}
+
+func (e *evidence) addFeedback(s mastra.Signal) bool {
+	v := *s.(*mastra.Feedback)
+	e.feedback[v.TraceID] = append(e.feedback[v.TraceID], v)
+	return false
+}
+
+// gather reads the evidence about all traces of a range that a predicate needs.
+func (e *evidence) gather(ctx context.Context, scopes map[string]bool, from, to mastra.Time) error {
 	if scopes[scopeSpans] {
-		err := m.Storage.Outlines(ctx, mastra.SpanQuery{From: from, To: to + afterwards}, func(spans []mastra.Span) bool {
-			e.spans[spans[0].TraceID] = append(e.spans[spans[0].TraceID], spans...)
-			return true
-		})
-		if err != nil {
-			return nil, err
+		if err := e.m.Storage.Outlines(ctx, mastra.SpanQuery{From: from, To: to + afterwards}, e.add); err != nil {
+			return err
 		}
 	}
 	if scopes[scopeScores] {
-		if _, err := m.Storage.Scores(ctx, mastra.ScoreQuery{From: from, Match: func(s mastra.Signal) bool {
-			v := *s.(*mastra.Score)
-			v.Run = nil
-			e.scores[v.TraceID] = append(e.scores[v.TraceID], v)
-			return false
-		}}); err != nil {
-			return nil, err
+		if _, err := e.m.Storage.Scores(ctx, mastra.ScoreQuery{From: from, Match: e.addScore}); err != nil {
+			return err
 		}
 	}
 	if scopes[scopeFeedback] {
-		if _, err := m.Storage.Feedback(ctx, mastra.ScoreQuery{From: from, Match: func(s mastra.Signal) bool {
-			v := *s.(*mastra.Feedback)
-			e.feedback[v.TraceID] = append(e.feedback[v.TraceID], v)
-			return false
-		}}); err != nil {
-			return nil, err
+		if _, err := e.m.Storage.Feedback(ctx, mastra.ScoreQuery{From: from, Match: e.addFeedback}); err != nil {
+			return err
 		}
 	}
-	return e, nil
+	return nil
+}
+
+// of reads the evidence about some traces.
+func (e *evidence) of(ctx context.Context, scopes map[string]bool, traces []string) error {
+	if len(traces) == 0 {
+		return nil
+	}
+	if scopes[scopeSpans] {
+		if err := e.m.Storage.Outlines(ctx, mastra.SpanQuery{TraceIDs: traces}, e.add); err != nil {
+			return err
+		}
+	}
+	if scopes[scopeScores] {
+		if _, err := e.m.Storage.Scores(ctx, mastra.ScoreQuery{TraceIDs: traces, Match: e.addScore}); err != nil {
+			return err
+		}
+	}
+	if scopes[scopeFeedback] {
+		if _, err := e.m.Storage.Feedback(ctx, mastra.ScoreQuery{TraceIDs: traces, Match: e.addFeedback}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func filled(text string) any {

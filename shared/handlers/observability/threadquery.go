@@ -98,8 +98,8 @@ func QueryThreads(ctx context.Context, m *mastra.Mastra, in QueryBody) (ThreadRe
 			return ThreadResult{}, err
 		}
 	}
-	p, err := newPlan(ctx, m, c, traces, q.Traces.Where, from, to)
-	if err != nil {
+	p := newPlan(ctx, m, c, traces, q.Traces.Where, from, to)
+	if err := p.gather(ctx); err != nil {
 		return ThreadResult{}, err
 	}
 	byThread := map[string][]candidate{}
@@ -177,12 +177,12 @@ func QueryFields(ctx context.Context, m *mastra.Mastra, in QueryBody) (FieldList
 		}
 	}
 	c.metadata = true
-	p, err := newPlan(ctx, m, c, nil, nil, from, to)
-	if err != nil {
+	p := newPlan(ctx, m, c, nil, nil, from, to)
+	if err := p.gather(ctx); err != nil {
 		return FieldList{}, err
 	}
 	counts := map[string]int{}
-	err = p.each(ctx, m, func(s *mastra.Span) {
+	err := p.each(ctx, m, func(s *mastra.Span) {
 		var all map[string]mastra.JSON
 		if len(s.Metadata) == 0 || schema.Unmarshal(s.Metadata, &all) != nil {
 			return
@@ -241,8 +241,8 @@ func QueryValues(ctx context.Context, m *mastra.Mastra, in QueryBody) (CountedVa
 	if d.Scope != scopeTrace {
 		c.scopes[d.Scope] = true
 	}
-	p, err := newPlan(ctx, m, c, nil, nil, from, to)
-	if err != nil {
+	p := newPlan(ctx, m, c, nil, nil, from, to)
+	if err := p.gather(ctx); err != nil {
 		return CountedValues{}, err
 	}
 	counts := map[string]int{}
@@ -256,7 +256,7 @@ func QueryValues(ctx context.Context, m *mastra.Mastra, in QueryBody) (CountedVa
 			}
 		}
 	}
-	err = p.each(ctx, m, func(s *mastra.Span) {
+	err := p.each(ctx, m, func(s *mastra.Span) {
 		if d.Scope == scopeTrace {
 			count(p.e.span(s, scopeTrace))
 			return

@@ -217,23 +217,24 @@ type ThreadRef struct {
 // plan is a query ready to be asked.
 type plan struct {
 	mastra.TraceQuery
-	where predicate
-	e     *evidence
+	where  predicate
+	scopes map[string]bool // what where looks at beside traces
+	beside func(*mastra.Span) bool
+	e      *evidence
 }
 
-// newPlan reads what the predicate needs. Equalities that stand at its top go to the storage, which has indexes for them.
-func newPlan(ctx context.Context, m *mastra.Mastra, c *compiler, where predicate, data mastra.JSON, from, to mastra.Time) (*plan, error) {
-	p := &plan{TraceQuery: mastra.TraceQuery{From: from, To: to - 1, ResourceID: mastra.Resource(ctx, ""), Whole: c.metadata, Uncounted: true}, where: where}
-	var err error
-	if p.e, err = gather(ctx, m, c.scopes, from, to); err != nil {
-		return nil, err
-	}
+// newPlan makes a plan. Equalities that stand at the predicate's top go to the storage, which has indexes for them.
+func newPlan(ctx context.Context, m *mastra.Mastra, c *compiler, where predicate, data mastra.JSON, from, to mastra.Time) *plan {
+	p := &plan{TraceQuery: mastra.TraceQuery{From: from, To: to - 1, ResourceID: mastra.Resource(ctx, ""), Whole: c.metadata, Uncounted: true}, where: where, scopes: c.scopes, e: newEvidence(m)}
 	p.push(data)
 	if where != nil {
 		p.Match = p.match
 	}
-	return p, nil
+	return p
 }
+
+// gather reads all evidence there is.
+func (p *plan) gather(ctx context.Context) error { return p.e.gather(ctx, p.scopes, p.From, p.To+1) }
 
 // match leaves out what has not ended.
 func (p *plan) match(s *mastra.Span) bool {
@@ -243,7 +244,92 @@ func (p *plan) match(s *mastra.Span) bool {
 
 // also adds a condition.
 func (p *plan) also(f func(*mastra.Span) bool) {
+	p.beside = f
 	p.Match = func(s *mastra.Span) bool { return p.match(s) && f(s) }
+}
+
+func (p *plan) moment(s *mastra.Span) mastra.Time {
+	if p.OrderByEnd {
+		return s.EndedAt
+	}
+	return s.StartedAt
+}
+
+// behind narrows the plan to what comes behind a place: a moment, and the traces of it that were seen.
+func (p *plan) behind(at mastra.Time, seen []string) func(*mastra.Span) bool {
+	switch {
+	case p.OrderByEnd:
+	case p.Ascending:
+		p.From = max(p.From, at)
+	default:
+		p.To = min(p.To, at)
+	}
+	return func(s *mastra.Span) bool {
+		switch c := cmp.Compare(p.moment(s), at); {
+		case c == 0:
+			return !slices.Contains(seen, s.TraceID)
+		case p.Ascending:
+			return c > 0
+		default:
+			return c < 0
+		}
+	}
+}
+
+// atLast is the moment of the last of some traces, and those of that moment.
+func (p *plan) atLast(roots []mastra.Span) (at mastra.Time, ids []string) {
+	at = p.moment(&roots[len(roots)-1])
+	for i := range roots {
+		if p.moment(&roots[i]) == at {
+			ids = append(ids, roots[i].TraceID)
+		}
+	}
+	return at, ids
+}
+
+// find finds a page of p.PerPage traces. Where the predicate looks at more than them, it reads that of some traces after the
+// other until the page is full.
+func (p *plan) find(ctx context.Context) (*mastra.Page[mastra.Span], error) {
+	storage := p.e.m.Storage
+	if len(p.scopes) == 0 {
+		return storage.Traces(ctx, p.TraceQuery)
+	}
+	limit, found := p.PerPage, &mastra.Page[mastra.Span]{}
+	beside := p.beside
+	for part := max(20, 2*limit); ; part = min(4*part, 2000) {
+		q := p.TraceQuery
+		q.PerPage = part
+		q.Match = func(s *mastra.Span) bool { return s.EndedAt != 0 && (beside == nil || beside(s)) }
+		page, err := storage.Traces(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		ids := make([]string, len(page.Items))
+		for i := range page.Items {
+			ids[i] = page.Items[i].TraceID
+		}
+		if err := p.e.of(ctx, p.scopes, ids); err != nil {
+			return nil, err
+		}
+		for i := range page.Items {
+			if s := &page.Items[i]; p.match(s) {
+				if found.HasMore = len(found.Items) == limit; found.HasMore {
+					return found, nil
+				}
+				found.Items = append(found.Items, *s)
+			}
+		}
+		if !page.HasMore || len(page.Items) == 0 {
+			return found, nil
+		}
+		at, seen := p.atLast(page.Items)
+		before := beside
+		behind := p.behind(at, seen)
+		beside = func(s *mastra.Span) bool { return behind(s) && (before == nil || before(s)) }
+		clear(p.e.spans)
+		clear(p.e.scores)
+		clear(p.e.feedback)
+	}
 }
 
 func (p *plan) push(data mastra.JSON) {
@@ -340,11 +426,13 @@ func QueryTraces(ctx context.Context, m *mastra.Mastra, in QueryBody) (QueryResu
 			return QueryResult{}, err
 		}
 	}
-	p, err := newPlan(ctx, m, c, where, q.Where, from, to)
-	if err != nil {
-		return QueryResult{}, err
-	}
+	p := newPlan(ctx, m, c, where, q.Where, from, to)
 	p.OrderByEnd, p.Ascending = order == "endedAt", ascending
+	if q.Group != nil || q.Mode == "delta" || q.Pagination != nil {
+		if err := p.gather(ctx); err != nil {
+			return QueryResult{}, err
+		}
+	}
 	switch {
 	case q.Group != nil:
 		return p.groups(ctx, m, after, bound, limit)
@@ -365,45 +453,19 @@ func QueryTraces(ctx context.Context, m *mastra.Mastra, in QueryBody) (QueryResu
 
 // page is a page from a cursor on.
 func (p *plan) page(ctx context.Context, m *mastra.Mastra, after cursor, bound string, limit int) (QueryResult, error) {
-	moment := func(s *mastra.Span) mastra.Time {
-		if p.OrderByEnd {
-			return s.EndedAt
-		}
-		return s.StartedAt
-	}
 	if after.At != 0 {
-		switch {
-		case p.OrderByEnd:
-		case p.Ascending:
-			p.From = max(p.From, after.At)
-		default:
-			p.To = min(p.To, after.At)
-		}
-		p.also(func(s *mastra.Span) bool {
-			switch c := cmp.Compare(moment(s), after.At); {
-			case c == 0:
-				return !slices.Contains(after.IDs, s.TraceID)
-			case p.Ascending:
-				return c > 0
-			default:
-				return c < 0
-			}
-		})
+		p.also(p.behind(after.At, after.IDs))
 	}
 	p.PerPage = limit
-	page, err := m.Storage.Traces(ctx, p.TraceQuery)
+	page, err := p.find(ctx)
 	if err != nil {
 		return QueryResult{}, err
 	}
 	found := foundTraces(m, page.Items)
 	out := QueryResult{Traces: &found, Page: &NextPage{}}
 	if n := len(page.Items); page.HasMore && n > 0 {
-		next := cursor{Binding: bound, At: moment(&page.Items[n-1])}
-		for i := range page.Items {
-			if moment(&page.Items[i]) == next.At {
-				next.IDs = append(next.IDs, page.Items[i].TraceID)
-			}
-		}
+		next := cursor{Binding: bound}
+		next.At, next.IDs = p.atLast(page.Items)
 		if next.At == after.At {
 			next.IDs = append(next.IDs, after.IDs...)
 		}

@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"mastralambda/shared/mastra"
@@ -12,6 +13,9 @@ import (
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
 	if err := s.begin(ctx); err != nil {
 		return err
+	}
+	if q.TraceIDs != nil {
+		return s.outlinesOf(ctx, q.TraceIDs, yield)
 	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
 	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...)}
@@ -45,14 +49,7 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 				if err != nil {
 					return err
 				}
-				for i := range spans {
-					o := &spans[i]
-					o.Model = o.Use()
-					if o.Input, o.Output, o.Attributes, o.Metadata, o.Context = nil, nil, nil, nil, nil; len(o.Error) > 0 {
-						o.Error = mastra.JSON(`{}`)
-					}
-				}
-				if !yield(spans) {
+				if !yield(outline(spans)) {
 					return nil
 				}
 			}
@@ -63,6 +60,52 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 	}
 	return nil
 }
+
+// outline takes the contents of spans away.
+func outline(spans []mastra.Span) []mastra.Span {
+	for i := range spans {
+		o := &spans[i]
+		o.Model = o.Use()
+		if o.Input, o.Output, o.Attributes, o.Metadata, o.Context = nil, nil, nil, nil, nil; len(o.Error) > 0 {
+			o.Error = mastra.JSON(`{}`)
+		}
+	}
+	return spans
+}
+
+// outlinesOf reads the partitions of traces, some at once.
+func (s *Store) outlinesOf(ctx context.Context, ids []string, yield func([]mastra.Span) bool) error {
+	tenant, table := mastra.Tenant(ctx), s.tables.Observability
+	for part := range slices.Chunk(ids, traceReads) {
+		found := make([][]mastra.Span, len(part))
+		calls := make([]func() error, len(part))
+		for i, id := range part {
+			calls[i] = func() error {
+				if !keepable(id) {
+					return nil
+				}
+				items, err := s.query(ctx, query{table: table, pk: tracePK(tenant, id), consistent: true})
+				if err != nil {
+					return err
+				}
+				found[i], err = s.spansIn(ctx, items)
+				return err
+			}
+		}
+		if err := parallel(calls...); err != nil {
+			return err
+		}
+		for _, spans := range found {
+			if len(spans) > 0 && !yield(outline(spans)) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// traceReads is how many traces are read at once.
+const traceReads = 25
 
 // DeleteTraces deletes the partitions of traces. A trace's scores leave the lists they stand in.
 func (s *Store) DeleteTraces(ctx context.Context, ids []string) error {

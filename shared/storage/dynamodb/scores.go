@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"mastralambda/shared/mastra"
@@ -209,6 +210,18 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 		entries = []entry{{pk: textOf(named["p"]), sk: textOf(named["s"])}}
 	case q.TraceID != "":
 		l.pks, l.from, l.to = []string{tracePK(tenant, q.TraceID)}, kind, kind+"~"
+	case q.TraceIDs != nil:
+		for part := range slices.Chunk(slices.DeleteFunc(slices.Clone(q.TraceIDs), func(id string) bool { return !keepable(id) }), traceReads) {
+			of := list{table: table, from: kind, to: kind + "~"}
+			for _, id := range part {
+				of.pks = append(of.pks, tracePK(tenant, id))
+			}
+			found, err := s.matching(ctx, &of)
+			if err != nil {
+				return nil, err
+			}
+			entries = append(entries, found...)
+		}
 	case q.RunID != "":
 		l.index, l.pks = index2, []string{tenantPart(tenant) + "#sr#" + short(q.RunID, maxID)}
 	case q.EntityID != "" && q.EntityType != "":
@@ -230,7 +243,7 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 			return readPage(ctx, s, l, load)
 		}
 	}
-	if entries == nil {
+	if entries == nil && len(l.pks) > 0 {
 		if entries, err = s.matching(ctx, &l); err != nil {
 			return nil, err
 		}

@@ -220,6 +220,18 @@ func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error
 	if err != nil {
 		return nil, err
 	}
+	spans, err := s.spansIn(ctx, items)
+	if err != nil {
+		return nil, err
+	}
+	if len(spans) == 0 {
+		return nil, none
+	}
+	return mastra.OrderSpans(spans), nil
+}
+
+// spansIn are the spans in the items of a trace, in the order of their commits.
+func (s *Store) spansIn(ctx context.Context, items []item) ([]mastra.Span, error) {
 	parts := slices.DeleteFunc(slices.Clone(items), func(it item) bool { return it["spans"] == nil })
 	slices.SortFunc(parts, func(a, b item) int { return cmp.Compare(numberOf(a["n"]), numberOf(b["n"])) })
 	var spans []mastra.Span
@@ -230,10 +242,7 @@ func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error
 		}
 		spans = append(spans, read...)
 	}
-	if len(spans) == 0 {
-		return nil, none
-	}
-	return mastra.OrderSpans(spans), nil
+	return spans, nil
 }
 
 func (s *Store) spansOf(ctx context.Context, it item, read []item) (spans []mastra.Span, err error) {

@@ -188,11 +188,13 @@ func (o *outliner) outline(spans []*mastra.Span) {
 var errOutline = errors.New("sqlite: spans are damaged, or were written by a newer version of this program")
 
 type outlineReader struct {
-	b     []byte
-	texts [maxTexts]string
-	n     int
-	known map[string]string // texts that bodies share, so that each is made once
-	bad   bool
+	b      []byte
+	texts  [maxTexts]string
+	n      int
+	ids    []byte
+	places []piece           // in ids: of the trace, then of each span and its parent
+	known  map[string]string // texts that bodies share, so that each is made once
+	bad    bool
 }
 
 // maxKnown is how many of them one call keeps.
@@ -249,8 +251,9 @@ func (r *outlineReader) text() string {
 	return s
 }
 
-func (r *outlineReader) id() string {
-	n := r.uint()
+func (r *outlineReader) id() string { return r.idOf(r.uint()) }
+
+func (r *outlineReader) idOf(n uint64) string {
 	size := n >> 2
 	if size > uint64(len(r.b)) || n&3 == asUUID && size != 16 {
 		r.bad, r.b = true, nil
@@ -287,34 +290,41 @@ func (r *outlineReader) shared(b []byte) string {
 
 // outline reads spans of one trace, into spans where they fit.
 func (r *outlineReader) outline(spans []mastra.Span) ([]mastra.Span, error) {
-	n, at, trace := r.uint(), mastra.Time(r.int()), r.id()
-	spans = spans[:0]
+	n, at := r.uint(), mastra.Time(r.int())
+	r.ids, r.places = r.ids[:0], r.places[:0]
+	r.place()
+	if n == 0 || n > uint64(len(r.b)) {
+		return nil, errOutline
+	}
+	spans = slices.Grow(spans[:0], int(n))[:n]
+	clear(spans)
 	var none mastra.Span
 	last := &none
-	for ; n > 0 && !r.bad; n-- {
+	for i := range spans {
+		s := &spans[i]
 		flags := r.uint()
-		s := mastra.Span{TraceID: trace, IsEvent: flags&isEvent != 0, Remote: flags&isRemote != 0, StartedAt: at + mastra.Time(r.int())}
+		s.IsEvent, s.Remote, s.StartedAt = flags&isEvent != 0, flags&isRemote != 0, at+mastra.Time(r.int())
 		if flags&hasEnded != 0 {
 			s.EndedAt = s.StartedAt + mastra.Time(r.int())
 		}
 		if flags&hasFailed != 0 {
-			s.Error = mastra.JSON(`{}`)
+			s.Error = failedOnce
 		}
-		s.SpanID = r.id()
+		r.place()
 		if parent := r.uint(); parent == 0 {
-			s.ParentID = r.id()
-		} else if parent <= uint64(len(spans)) {
-			s.ParentID = spans[parent-1].SpanID
+			r.place()
+		} else if parent <= uint64(i) {
+			r.places = append(r.places, r.places[2*parent-1])
 		} else {
 			return nil, errOutline
 		}
 		s.Name = r.text()
 		before := shared(last)
-		for i, t := range shared(&s) {
-			if flags&(differs<<i) != 0 {
+		for k, t := range shared(s) {
+			if flags&(differs<<k) != 0 {
 				*t = r.text()
 			} else {
-				*t = *before[i]
+				*t = *before[k]
 			}
 		}
 		if flags&hasTags != 0 {
@@ -332,49 +342,94 @@ func (r *outlineReader) outline(spans []mastra.Span) ([]mastra.Span, error) {
 				s.Model.Cost = &mastra.Cost{Amount: r.float(), Unit: r.text()}
 			}
 		}
-		spans = append(spans, s)
-		last = &spans[len(spans)-1]
+		if r.bad {
+			return nil, errOutline
+		}
+		last = s
 	}
-	if r.bad || len(spans) == 0 {
-		return nil, errOutline
+	ids := string(r.ids)
+	id := func(p piece) string { return ids[p.from:p.to] }
+	for i := range spans {
+		spans[i].TraceID, spans[i].SpanID, spans[i].ParentID = id(r.places[0]), id(r.places[2*i+1]), id(r.places[2*i+2])
 	}
 	return spans, nil
 }
 
+var failedOnce = mastra.JSON(`{}`)
+
+// piece is where in the ids of spans one stands: all of them become one text.
+type piece struct{ from, to int }
+
+// place reads an id into the ids of spans.
+func (r *outlineReader) place() {
+	from := len(r.ids)
+	n := r.uint()
+	if size := n >> 2; size <= uint64(len(r.b)) && n&3 == asHex {
+		r.ids = hex.AppendEncode(r.ids, r.b[:size])
+		r.b = r.b[size:]
+	} else {
+		r.ids = append(r.ids, r.idOf(n)...)
+	}
+	r.places = append(r.places, piece{from, len(r.ids)})
+}
+
 // Outlines calls yield with spans that it uses again.
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
+	since := s.since(s.retention.Traces, 0)
+	if q.TraceIDs != nil {
+		return s.indexed(ctx, func(c *conn) error {
+			var o outlines
+			for _, id := range q.TraceIDs {
+				more, err := o.read(ctx, c, yield, "SELECT body FROM traced CROSS JOIN outlines USING (tenant, at, n) WHERE tenant = ? AND trace = ? AND at >= ? ORDER BY n", mastra.Tenant(ctx), id, int64(since))
+				if err != nil || !more {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	l := list{}
 	l.equal("tenant", mastra.Tenant(ctx))
-	l.between("at", s.since(s.retention.Traces, q.From), q.To)
+	l.between("at", max(since, q.From), q.To)
 	direction := "DESC"
 	if q.Ascending {
 		direction = "ASC"
 	}
-	sql := "SELECT body FROM outlines" + l.conditions() + " ORDER BY at " + direction + ", n " + direction
 	return s.indexed(ctx, func(c *conn) error {
-		var r outlineReader
-		var spans []mastra.Span
-		seen := 0
-		for row, err := range c.query(ctx, sql, l.args...) {
-			if err != nil {
-				return err
-			}
-			if seen++; seen > maxOutlines {
-				return errTooMany()
-			}
-			if seen%1024 == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			r.begin(row.json(0))
-			if spans, err = r.outline(spans); err != nil {
-				return err
-			}
-			if !yield(spans) {
-				return nil
-			}
-		}
-		return nil
+		var o outlines
+		_, err := o.read(ctx, c, yield, "SELECT body FROM outlines"+l.conditions()+" ORDER BY at "+direction+", n "+direction, l.args...)
+		return err
 	})
+}
+
+// outlines are on their way to who asked for them.
+type outlines struct {
+	outlineReader
+	spans []mastra.Span
+	seen  int
+}
+
+// read yields the bodies that a query finds, and says whether more are wanted.
+func (o *outlines) read(ctx context.Context, c *conn, yield func([]mastra.Span) bool, sql string, args ...any) (more bool, err error) {
+	for row, err := range c.query(ctx, sql, args...) {
+		if err != nil {
+			return false, err
+		}
+		if o.seen++; o.seen > maxOutlines {
+			return false, errTooMany()
+		}
+		if o.seen%1024 == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		o.begin(row.json(0))
+		if o.spans, err = o.outline(o.spans); err != nil {
+			return false, err
+		}
+		if !yield(o.spans) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func errTooMany() error {

@@ -74,6 +74,13 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 	l.equal("tenant", mastra.Tenant(ctx))
 	l.equal("kind", kind)
 	l.match("id", q.ID)
+	if q.TraceIDs != nil {
+		ids, err := schema.Marshal(q.TraceIDs)
+		if err != nil {
+			return nil, err
+		}
+		l.where, l.args = append(l.where, "trace IN (SELECT value FROM json_each(?))", "trace != ''"), append(l.args, string(ids))
+	}
 	// The second condition lets SQLite see that the partial index holds all it looks for.
 	for _, f := range [...]struct{ column, value string }{{"trace", q.TraceID}, {"scorer", q.ScorerID}, {"run", q.RunID}, {"entity", q.EntityID}} {
 		if l.match(f.column, f.value) {

@@ -17,7 +17,7 @@ func (t *tx) writePack(tenant string, p *pack) error {
 func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error) {
 	var bodies []mastra.JSON
 	err := s.indexed(ctx, func(c *conn) error {
-		for r, err := range c.query(ctx, "SELECT body FROM traced JOIN packs USING (n) WHERE traced.tenant = ? AND trace = ? AND at >= ? ORDER BY n",
+		for r, err := range c.query(ctx, "SELECT body FROM traced CROSS JOIN packs USING (n) WHERE traced.tenant = ? AND trace = ? AND at >= ? ORDER BY n",
 			mastra.Tenant(ctx), traceID, int64(s.since(s.retention.Traces, math.MinInt64))) {
 			if err != nil {
 				return err

@@ -78,6 +78,15 @@ var signalTests = []test{
 			e.equal([]mastra.Time{times[0], times[len(times)-1]}, []mastra.Time{base + 4, base + 20})
 			e.equal(count, 5*2+6*1+6*2)
 		}
+		var of []string
+		e.ok(e.s.Outlines(e.ctx, mastra.SpanQuery{TraceIDs: []string{"t04", "none", "t03", "t05"}}, func(spans []mastra.Span) bool {
+			for _, s := range spans {
+				of = append(of, s.TraceID+" "+s.SpanID)
+			}
+			return true
+		}))
+		slices.Sort(of)
+		e.equal(of, []string{"t03 child", "t03 root", "t04 child", "t05 child", "t05 root"})
 		seen := 0
 		e.ok(e.s.Outlines(e.ctx, mastra.SpanQuery{}, func([]mastra.Span) bool { seen++; return seen < 3 }))
 		e.equal(seen, 3)
@@ -145,7 +154,7 @@ var signalTests = []test{
 	}},
 	{"scores/queries", func(e *env) {
 		for i := range 8 {
-			e.commit(mastra.Batch{Scores: []mastra.Score{{ID: fmt.Sprint("s", i), ScorerID: "sc", Score: float64(i), CreatedAt: base + mastra.Time(i),
+			e.commit(mastra.Batch{Scores: []mastra.Score{{ID: fmt.Sprint("s", i), TraceID: fmt.Sprint("t", i%4), ScorerID: "sc", Score: float64(i), CreatedAt: base + mastra.Time(i),
 				Origin: mastra.Origin{EntityType: []string{"agent", "workflow_run"}[i%2], EntityID: fmt.Sprint("e", i%4)}}}})
 		}
 		high := func(s mastra.Signal) bool { n, _ := s.Number(); return n >= 4 }
@@ -153,6 +162,8 @@ var signalTests = []test{
 			q    mastra.ScoreQuery
 			want []string
 		}{
+			"of traces": {mastra.ScoreQuery{TraceIDs: []string{"t1", "none"}}, []string{"s5", "s1"}},
+			"of none":   {mastra.ScoreQuery{TraceIDs: []string{}}, nil},
 			"by id":     {mastra.ScoreQuery{ID: "s3"}, []string{"s3"}},
 			"no id":     {mastra.ScoreQuery{ID: "none"}, nil},
 			"entity":    {mastra.ScoreQuery{EntityType: "agent", EntityID: "e2"}, []string{"s6", "s2"}},

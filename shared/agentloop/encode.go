@@ -33,9 +33,7 @@ func appendInt(b []byte, key string, n int64) []byte {
 }
 
 func appendTime(b []byte, key string, t mastra.Time) []byte {
-	b = append(append(b, key...), '"')
-	b = t.Time().AppendFormat(b, "2006-01-02T15:04:05.000Z")
-	return append(b, '"')
+	return t.AppendJSON(append(b, key...))
 }
 
 func appendJSON(b []byte, key string, v mastra.JSON) []byte {

@@ -115,11 +115,11 @@ func (c Chunk) Append(b []byte) ([]byte, error) {
 		b = append(b, `,"payload":`...)
 		b = append(b, data...)
 	}
-	if c.Data != nil {
-		b = append(append(b, `,"data":`...), c.Data...)
-	}
 	if c.Object != nil {
 		b = appendJSON(b, `,"object":`, c.Object)
+	}
+	if c.Data != nil {
+		b = append(append(b, `,"data":`...), c.Data...)
 	}
 	if c.Transient {
 		b = append(b, `,"transient":true`...)

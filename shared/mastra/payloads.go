@@ -209,14 +209,8 @@ func (f *Finish) append(b []byte) []byte {
 		b = appendJSON(b, `,"nonUser":`, f.Messages.NonUser)
 	}
 	b = strconv.AppendInt(append(b, `},"processorRetryCount":`...), int64(f.ProcessorRetryCount), 10)
-	if r := f.Response; r != nil {
-		b = r.ModelAnswer.append(append(b, `,"response":{`...))
-		b = appendJSON(b, `,"messages":`, r.Messages)
-		b = appendJSON(b, `,"uiMessages":`, r.UIMessages)
-		if r.DBMessages != nil {
-			b = appendJSON(b, `,"dbMessages":`, r.DBMessages)
-		}
-		b = append(b, '}')
+	if f.Response != nil {
+		b = f.Response.append(append(b, `,"response":`...))
 	}
 	return append(b, '}')
 }
@@ -224,11 +218,7 @@ func (f *Finish) append(b []byte) []byte {
 // append encodes the members, without braces.
 func (a *ModelAnswer) append(b []byte) []byte {
 	b = appendString(append(b, `"id":`...), a.ID)
-	if b = append(b, `,"timestamp":`...); a.Timestamp == 0 {
-		b = append(b, "null"...)
-	} else {
-		b = append(a.Timestamp.Time().AppendFormat(append(b, '"'), isoMillis), '"')
-	}
+	b = a.Timestamp.AppendJSON(append(b, `,"timestamp":`...))
 	b = appendString(append(b, `,"modelId":`...), a.ModelID)
 	b = appendString(append(b, `,"modelMetadata":{"modelProvider":`...), a.Model.Provider)
 	b = appendString(append(b, `,"modelId":`...), a.Model.ID)
@@ -254,6 +244,9 @@ func (u *Usage) append(b []byte) []byte {
 	}
 	if u.CachedInputTokens != 0 {
 		b = strconv.AppendInt(append(b, `,"cachedInputTokens":`...), int64(u.CachedInputTokens), 10)
+	}
+	if u.CacheCreationInputTokens != 0 {
+		b = strconv.AppendInt(append(b, `,"cacheCreationInputTokens":`...), int64(u.CacheCreationInputTokens), 10)
 	}
 	return b
 }

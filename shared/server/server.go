@@ -252,13 +252,25 @@ func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 			buffers.Put(buf)
 		}
 	}()
-	if err := schema.MarshalWrite(buf, v); err != nil {
+	if err := encode(buf, v); err != nil {
 		s.logger(r).ErrorContext(r.Context(), "the answer does not encode", "path", r.URL.Path, "error", err)
 		buf.Reset()
 		fmt.Fprintf(buf, `{"error":"Internal Server Error","requestId":%q}`, requestID(r))
 		status = http.StatusInternalServerError
 	}
 	s.write(w, r, status, buf.Bytes())
+}
+
+func encode(buf *bytes.Buffer, v any) error {
+	a, ok := v.(interface{ AppendJSON([]byte) ([]byte, error) })
+	if !ok {
+		return schema.MarshalWrite(buf, v)
+	}
+	data, err := a.AppendJSON(buf.AvailableBuffer())
+	if err == nil {
+		buf.Write(data)
+	}
+	return err
 }
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, data []byte) {

@@ -116,15 +116,20 @@ func storedContent(parts []mastra.Part, at int64, metadata mastra.JSON) (mastra.
 // recalled appends stored messages to a prompt. One whose content cannot be read is left out.
 func recalled(prompt []mastra.PromptMessage, messages []mastra.Message) []mastra.PromptMessage {
 	for i := range messages {
-		var c mastra.Content
-		if schema.Unmarshal(messages[i].Content, &c) != nil {
-			continue
-		}
 		role := messages[i].Role
 		if role == "signal" {
-			role, c.Parts = "user", tagged(c)
+			var c mastra.Content
+			if schema.Unmarshal(messages[i].Content, &c) == nil {
+				prompt = appendParts(prompt, "user", tagged(c))
+			}
+			continue
 		}
-		prompt = appendParts(prompt, role, c.Parts)
+		var c struct { // what else is there is not decoded: that costs as much as a model's whole answer
+			Parts []mastra.Part `json:"parts"`
+		}
+		if schema.Unmarshal(messages[i].Content, &c) == nil {
+			prompt = appendParts(prompt, role, c.Parts)
+		}
 	}
 	return prompt
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -80,7 +79,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer listener.Close()
 	if o.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // a heap of a few MB is collected all the time else: worth a quarter of the throughput
+		tuneGC()
 	}
 	p, err := open(c, o)
 	if err != nil {

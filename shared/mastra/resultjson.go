@@ -43,6 +43,13 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 		b = appendJSON(b, `,"suspendPayload":`, r.SuspendPayload)
 	}
 	b = appendMember(b, `,"resumeSchema":`, r.ResumeSchema)
+	if t := r.Tripwire; t != nil {
+		b = appendString(append(b, `,"tripwire":{"reason":`...), t.Reason)
+		if t.Metadata != nil {
+			b = appendJSON(b, `,"metadata":`, t.Metadata)
+		}
+		b = append(appendMember(b, `,"processorId":`, t.ProcessorID), '}')
+	}
 	b = appendMessages(b, `,"messages":`, r.Messages)
 	b = appendMessages(b, `,"rememberedMessages":`, r.Remembered)
 	return append(b, '}'), nil

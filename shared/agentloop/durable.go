@@ -147,7 +147,7 @@ func (x *run) writeRecord(b *mastra.Batch, status mastra.RunStatus, whole int, c
 	if rec.over {
 		return errLost
 	}
-	if !rec.made && status != mastra.StatusSuspended {
+	if !rec.made && (status != mastra.StatusSuspended || x.above != nil) {
 		rec.over = status.Ended()
 		return commit()
 	}

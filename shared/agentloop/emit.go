@@ -14,6 +14,10 @@ func (x *run) emit(kind string, payload any) {
 }
 
 func (x *run) emitChunk(c mastra.Chunk) {
+	if x.above != nil {
+		x.above.forward(x.aboveCall, c)
+		return
+	}
 	if err := x.log.Append(c); err != nil {
 		x.m.Logger.ErrorContext(x.ctx, "a chunk does not encode", "runId", x.RunID, "type", c.Type, "error", err)
 	}

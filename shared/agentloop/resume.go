@@ -127,13 +127,28 @@ func (x *run) answerCall(c mastra.AgentResume) error {
 	case call == nil:
 		return mastra.Errorf(mastra.CodeConflict, "Agent %q cannot resume tool call %q because it is not suspended.", x.agent.Name, c.ToolCallID)
 	}
-	if call.Waits == waitsApproval {
+	switch {
+	case call.Waits == waitsApproval:
 		var d decision
 		if err := decisions().Decode(c.Data, &d); err != nil {
 			return below("resumeData", err)
 		}
-		call.Verdict, call.Reason = &d.Approved, d.Reason
-	} else {
+		if call.Sub != nil {
+			call.Answer = c.Data
+		} else {
+			call.Verdict, call.Reason = &d.Approved, d.Reason
+		}
+	case call.Sub != nil:
+		if call.Sub.Resume != "" {
+			var any mastra.JSON
+			if s, err := schema.Parse(mastra.JSON(call.Sub.Resume)); err != nil {
+				return err
+			} else if err := s.Decode(c.Data, &any); err != nil {
+				return below("resumeData", err)
+			}
+		}
+		call.Answer = c.Data
+	default:
 		if t := x.tool(call.Name); t != nil && t.Resume != nil {
 			var any mastra.JSON
 			if err := t.Resume.Decode(c.Data, &any); err != nil {
@@ -141,9 +156,9 @@ func (x *run) answerCall(c mastra.AgentResume) error {
 			}
 		}
 		call.Answer = c.Data
-		if call.Answer == nil {
-			call.Answer = mastra.JSON("null")
-		}
+	}
+	if call.Verdict == nil && call.Answer == nil {
+		call.Answer = mastra.JSON("null")
 	}
 	call.Waits = ""
 	return nil

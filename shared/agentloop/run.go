@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
@@ -46,6 +47,9 @@ type run struct {
 	taken      bool            // another process began it
 	elsewhere  bool            // it goes on in another process
 	nested     bool            // a tool or a step of another run runs it
+	above      *run            // whose call of an agent it is, where it is one
+	aboveCall  *call
+	forwarding sync.Mutex
 	rec        record
 	lastFinish *mastra.Finish
 	lastStep   int

@@ -80,6 +80,7 @@ type call struct {
 	Answer  mastra.JSON `json:"q,omitzero"`  // to be given to the tool
 	Verdict *bool       `json:"v,omitempty"` // of a person who was asked for approval
 	Reason  string      `json:"y,omitempty"` // for declining
+	Sub     *delegated  `json:"d,omitempty"` // what it waits in, where it has called an agent or a workflow
 	Client  string      `json:"l,omitempty"` // the caller runs it: the span that its own belong below
 }
 

@@ -40,8 +40,11 @@ func (c *call) approval() mastra.Approval {
 
 // resumeSchema is what a waiting call is answered with.
 func (x *run) resumeSchema(c *call) string {
-	if c.Waits == waitsApproval {
+	switch {
+	case c.Waits == waitsApproval:
 		return approvalSchema
+	case c.Sub != nil:
+		return c.Sub.Resume
 	}
 	if t := x.tool(c.Name); t != nil && t.Resume != nil {
 		return string(t.Resume.JSON())
@@ -64,7 +67,7 @@ func (x *run) waiting() (list []*call) {
 // pending is what the run waits for.
 func (x *run) pending() (list []mastra.PendingCall) {
 	for _, c := range x.waiting() {
-		list = append(list, mastra.PendingCall{ToolCallID: c.ID, ToolName: c.Name, Args: c.args(), RequiresApproval: c.Waits == waitsApproval,
+		list = append(list, mastra.PendingCall{ToolCallID: c.ID, ToolName: c.shownName(), Args: c.shownArgs(), RequiresApproval: c.Waits == waitsApproval,
 			SuspendPayload: c.Payload, ResumeSchema: x.resumeSchema(c), ThreadID: x.call.ThreadID})
 	}
 	return list
@@ -81,7 +84,7 @@ func (x *run) emitWaiting() {
 }
 
 func (x *run) waits(c *call) mastra.ToolWaits {
-	return mastra.ToolWaits{ToolCallID: c.ID, ToolName: c.Name, SuspendPayload: c.Payload, Args: c.args(), ResumeSchema: x.resumeSchema(c)}
+	return mastra.ToolWaits{ToolCallID: c.ID, ToolName: c.shownName(), SuspendPayload: c.Payload, Args: c.shownArgs(), ResumeSchema: x.resumeSchema(c)}
 }
 
 // appendWaiting appends what user interfaces look at in a message's metadata: the calls that wait.
@@ -109,10 +112,14 @@ func (x *run) appendWaiting(b []byte) []byte {
 
 func (x *run) appendWaits(b []byte, c *call, kind string) []byte {
 	b = appendMember(b, `{"toolCallId":`, c.ID)
-	b = appendMember(b, `,"toolName":`, c.Name)
-	b = appendJSON(b, `,"args":`, c.args())
+	b = appendMember(b, `,"toolName":`, c.shownName())
+	b = appendJSON(b, `,"args":`, c.shownArgs())
+	b = c.appendParent(b)
 	b = appendMember(b, `,"type":`, kind)
 	b = appendMember(b, `,"runId":`, x.RunID)
+	if c.Sub != nil {
+		b = appendMember(b, `,"delegatedRunId":`, c.Sub.RunID)
+	}
 	if c.Waits == waitsTool {
 		b = appendJSON(b, `,"suspendPayload":`, c.Payload)
 	}
@@ -125,11 +132,17 @@ func (x *run) suspendedResult(r *mastra.AgentResult) {
 	waiting := x.waiting()
 	r.FinishReason, r.Steps = mastra.FinishSuspended, []mastra.AgentStep{}
 	r.ToolResults = nil
-	r.ResumeSchema = x.resumeSchema(waiting[0])
-	w := x.waits(waiting[0])
-	if waiting[0].Waits == waitsTool {
-		r.SuspendPayload = waiting[0].Payload
-	} else if data, err := schema.Marshal(w); err == nil {
+	c := waiting[0]
+	w := x.waits(c)
+	r.ResumeSchema = w.ResumeSchema
+	if c.inner() { // the reference server shows the call within the one that is to be answered
+		within := w
+		within.ToolCallID = c.Sub.CallID
+		if data, err := schema.Marshal(within); err == nil {
+			w.ToolName, w.Args, w.SuspendPayload = c.Name, c.args(), data
+		}
+	}
+	if data, err := schema.Marshal(w); err == nil {
 		r.SuspendPayload = data
 	}
 }

@@ -68,10 +68,10 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 		}
 		c.EndAt = x.ms()
 		return mastra.Span{}
-	case (t.RequireApproval || x.call.Approve) && c.Verdict == nil && !x.nested:
+	case (t.RequireApproval || x.call.Approve) && c.Verdict == nil && c.Sub == nil && x.asks():
 		c.Waits = waitsApproval
 		return mastra.Span{}
-	case t.RequireApproval && c.Verdict == nil:
+	case t.RequireApproval && c.Verdict == nil && c.Sub == nil:
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q was not run: it requires a person's approval, which cannot be asked for here.", c.Name)}
 	default:
 		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: id, RunID: x.RunID})
@@ -81,14 +81,20 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 			defer cancel()
 		}
 		err := runlog.Safely(func() (err error) {
-			if c.Answer != nil {
+			switch {
+			case t.Agent != nil || t.Workflow != nil:
+				return x.delegate(ctx, c, t)
+			case c.Answer != nil:
 				c.Result, err = t.CallAgain(ctx, c.Args, c.Answer)
-			} else {
+			default:
 				c.Result, err = t.Call(ctx, c.Args)
 			}
 			return err
 		})
-		if waits := mastra.Suspended(err); waits != nil && !x.nested {
+		if errors.Is(err, errSuspended) {
+			return mastra.Span{}
+		}
+		if waits := mastra.Suspended(err); waits != nil && x.asks() {
 			if c.Payload, err = schema.Marshal(waits.Payload); err == nil {
 				c.Result, c.Waits, c.Answer = nil, waitsTool, nil
 				return mastra.Span{}

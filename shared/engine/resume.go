@@ -26,7 +26,7 @@ func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 		return nil, err
 	}
 	for _, key := range keys {
-		step := find(w.Graph(), mastra.StepPath(key))
+		step := w.Graph().Find(mastra.StepPath(key))
 		if step == nil {
 			return nil, mastra.Errorf(mastra.CodeConflict, "%s", errChanged)
 		}
@@ -139,22 +139,6 @@ func suspendedPaths(steps mastra.Object[mastra.StepResult]) [][]string {
 		}
 	}
 	return paths
-}
-
-// find returns the step at path, nil where there is none.
-func find(g *mastra.Graph, path []string) *mastra.Step {
-	for _, n := range g.Nodes {
-		for _, s := range n.Steps {
-			switch {
-			case s.ID != path[0]:
-			case len(path) == 1:
-				return s
-			case s.Workflow != nil:
-				return find(s.Workflow, path[1:])
-			}
-		}
-	}
-	return nil
 }
 
 type changed string

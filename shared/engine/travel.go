@@ -108,12 +108,12 @@ func (t *travel) plan() error {
 		return mastra.Invalid("step", "Required")
 	}
 	t.input = t.run.Input
-	if s := find(t.g, t.c.Step); s != nil && t.c.Input != nil {
+	if s := t.g.Find(t.c.Step); s != nil && t.c.Input != nil {
 		if err := validate("inputData", s.In, t.c.Input); err != nil {
 			return err
 		}
 	}
-	if s := find(t.g, t.c.Step); s != nil && t.c.Data != nil {
+	if s := t.g.Find(t.c.Step); s != nil && t.c.Data != nil {
 		if s.Resume == nil {
 			return mastra.Invalid("resumeData", "The step %s takes no answer", s.ID)
 		}
@@ -297,7 +297,7 @@ func (t *travel) target(n *mastra.Node, arm int, key string, path []string, cont
 func (t *travel) before(key, id string) (mastra.JSON, bool) {
 	g := t.g
 	if key != "" {
-		g = find(t.g, mastra.StepPath(key)).Workflow
+		g = t.g.Find(mastra.StepPath(key)).Workflow
 	}
 	at, _ := place(g, id)
 	if at == 0 {

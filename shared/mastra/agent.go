@@ -196,7 +196,11 @@ func (a *Agent) Registered() string {
 }
 
 // Tool makes an agent a Callable: other agents are offered it as "agent-<key>".
-func (a *Agent) Tool() *Tool { return NewTool("agent-"+a.Registered(), a.Description, a.call) }
+func (a *Agent) Tool() *Tool {
+	t := NewTool("agent-"+a.Registered(), a.Description, a.call)
+	t.Agent = a
+	return t
+}
 
 // Step makes an agent a Runnable. Where somebody follows the run, the agent's chunks are among the step's.
 func (a *Agent) Step() *Step {

@@ -24,6 +24,7 @@ const (
 	ChunkToolError      = "tool-error"
 	ChunkApproval       = "tool-call-approval"  // the call waits for a person; the stream stops
 	ChunkSuspended      = "tool-call-suspended" // the tool waits for an answer; the stream stops
+	ChunkToolOutput     = "tool-output"         // what an agent or a workflow says that was called
 	ChunkDenied         = "tool-output-denied"  // a person declined the call
 	ChunkObject         = "object"              // the answer's JSON so far
 	ChunkObjectResult   = "object-result"       // all of it, validated
@@ -89,6 +90,13 @@ type ToolAnswered struct {
 	ToolCallID string `json:"toolCallId"`
 	ToolName   string `json:"toolName"`
 	Result     JSON   `json:"result"`
+}
+
+// ToolOutput is the payload of tool-output: a chunk of the agent or workflow that a call has called.
+type ToolOutput struct {
+	Output     JSON   `json:"output"`
+	ToolCallID string `json:"toolCallId"`
+	ToolName   string `json:"toolName"`
 }
 
 // ToolFailed is the payload of tool-error: the tool, or the call itself, failed and the model was told so.

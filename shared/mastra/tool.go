@@ -16,6 +16,8 @@ type Tool struct {
 	RequireApproval bool           // an agent asks before it runs the tool
 	Timeout         time.Duration  // how long a call by an agent may take; 0 is the run's own time
 	Resume          *schema.Schema // of what a suspended call is answered with; nil where the tool cannot suspend
+	Agent           *Agent         // that the tool calls, nil where it calls none
+	Workflow        Workflow       // that the tool runs, nil where it runs none
 	run             func(ctx context.Context, in, resume JSON) (JSON, error)
 }
 

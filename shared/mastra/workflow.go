@@ -60,6 +60,22 @@ func (g *Graph) Name() string {
 	return g.ID
 }
 
+// Find is the step at a path of ids, through nested workflows, nil where there is none.
+func (g *Graph) Find(path []string) *Step {
+	for _, n := range g.Nodes {
+		for _, s := range n.Steps {
+			switch {
+			case s.ID != path[0]:
+			case len(path) == 1:
+				return s
+			case s.Workflow != nil:
+				return s.Workflow.Find(path[1:])
+			}
+		}
+	}
+	return nil
+}
+
 // Workflow is what NewWorkflow makes, whatever its types.
 type Workflow interface {
 	Graph() *Graph
@@ -213,7 +229,9 @@ func (f *Flow[In, Out]) Step() *Step {
 
 // Tool makes a workflow a Callable: agents are offered it as "workflow-<key>".
 func (f *Flow[In, Out]) Tool() *Tool {
-	return NewTool("workflow-"+f.graph.Name(), f.graph.Description, f.Run)
+	t := NewTool("workflow-"+f.graph.Name(), f.graph.Description, f.Run)
+	t.Workflow = f
+	return t
 }
 
 // Run runs the workflow to its end, from within a tool, a step or a test under NewContext.

@@ -27,32 +27,34 @@ type benchCase struct {
 const conversation = `{"messages":"hello","memory":{"thread":"bench-%d","resource":"bench"}}`
 
 // generate is the load that fills threads and traces.
-var generate = load{each(post("/api/agents/echo-agent/generate", conversation)), contains(`"text":"Echo: hello"`)}
+var generate = load{requests: each(post("/api/agents/echo-agent/generate", conversation)), check: contains(`"text":"Echo: hello"`)}
 
 // cases are the loads that need nothing but a running server. The order is that of the table.
 func cases() []benchCase {
 	return []benchCase{
 		{name: "generate", load: generate, payload: "echo-agent: last messages, recall by meaning, working memory, traces; a thread per connection"},
-		{name: "stream", load: load{each(post("/api/agents/echo-agent/stream", conversation)), ends(`"type":"finish"`, "data: [DONE]\n\n")},
+		{name: "stream", load: load{requests: each(post("/api/agents/echo-agent/stream", conversation)), check: ends(`"type":"finish"`, "data: [DONE]\n\n")},
 			payload: "the same as SSE, read to [DONE]"},
-		{name: "workflow start-async", load: load{each(post("/api/workflows/sequential-workflow/start-async", `{"inputData":{"name":"ann"}}`)),
-			contains(`"greeting":"Hello, ANN!"`)}, bar: 3000, payload: "sequential-workflow, two steps"},
-		{name: "agents list", load: load{each(get("/api/agents")), contains(`"network-agent"`)}, bar: 40000, payload: "GET /api/agents"},
-		{name: "tool execute", load: load{each(post("/api/tools/calculator/execute", `{"data":{"op":"add","a":2,"b":3}}`)), contains(`"result":5`)},
+		{name: "workflow start-async", load: load{requests: each(post("/api/workflows/sequential-workflow/start-async", `{"inputData":{"name":"ann"}}`)),
+			check: contains(`"greeting":"Hello, ANN!"`)}, bar: 3000, payload: "sequential-workflow, two steps"},
+		{name: "agents list", load: load{requests: each(get("/api/agents")), check: contains(`"network-agent"`)}, bar: 40000, payload: "GET /api/agents"},
+		{name: "tool execute", load: load{requests: each(post("/api/tools/calculator/execute", `{"data":{"op":"add","a":2,"b":3}}`)), check: contains(`"result":5`)},
 			payload: "calculator"},
-		{name: "messages list", load: load{each(get("/api/memory/threads/bench-0/messages?agentId=echo-agent&perPage=20")), contains("Echo: hello")},
+		{name: "messages list", load: load{requests: each(get("/api/memory/threads/bench-0/messages?agentId=echo-agent&perPage=20")), check: contains("Echo: hello")},
 			payload: "20 of thread bench-0"},
-		{name: "traces list", load: load{each(get("/api/observability/traces?perPage=10")), contains(`"spans":[{`)},
+		{name: "traces list", load: load{requests: each(get("/api/observability/traces?perPage=10")), check: contains(`"spans":[{`)},
 			payload: "10 of all that is stored"},
-		{name: "myAgent answers", side: own, load: load{each(post("/api/agents/myAgent/generate", conversation)), contains(`"text":"`)}, bar: 4000,
+		{name: "myAgent answers", side: own, load: load{requests: each(post("/api/agents/myAgent/generate", conversation)), check: contains(`"text":"`)}, bar: 4000,
 			payload: "offline/demo, one model call, last messages and traces, a thread per connection"},
-		{name: "myAgent streams", side: own, load: load{each(post("/api/agents/myAgent/stream", conversation)), ends(`"type":"finish"`, "data: [DONE]\n\n")},
+		{name: "myAgent streams", side: own, load: load{requests: each(post("/api/agents/myAgent/stream", conversation)), check: ends(`"type":"finish"`, "data: [DONE]\n\n")},
 			bar: 3000, payload: "the same as SSE, read to [DONE]"},
-		{name: "myAgent calculates", side: own, load: load{each(post("/api/agents/myAgent/generate",
-			`{"messages":"What is 2+2?","memory":{"thread":"bench-%d","resource":"bench"}}`)), contains(`"toolName":"calculator"`, `"result":4`)},
+		{name: "myAgent's first words", side: own, concurrency: 1, load: load{requests: each(post("/api/agents/myAgent/stream", conversation)),
+			check: ends(`"type":"finish"`, "data: [DONE]\n\n"), mark: `"type":"text-delta"`}, barMS: 2, payload: "from the request to the first text-delta of a stream"},
+		{name: "myAgent calculates", side: own, load: load{requests: each(post("/api/agents/myAgent/generate",
+			`{"messages":"What is 2+2?","memory":{"thread":"bench-%d","resource":"bench"}}`)), check: contains(`"toolName":"calculator"`, `"result":4`)},
 			payload: "offline/demo, two model calls and the calculator, memory and traces on"},
-		{name: "myWorkflow execute", side: own, load: load{each(post("/api/workflows/myWorkflow/execute",
-			`{"triggerData":{"userId":"123","action":"process"}}`)), contains("Hello user 123")}, payload: "four steps, two of them in parallel"},
+		{name: "myWorkflow execute", side: own, load: load{requests: each(post("/api/workflows/myWorkflow/execute",
+			`{"triggerData":{"userId":"123","action":"process"}}`)), check: contains("Hello user 123")}, payload: "four steps, two of them in parallel"},
 	}
 }
 

@@ -19,6 +19,8 @@ type conn struct {
 	net     net.Conn
 	reader  *bufio.Reader
 	body    []byte
+	mark    []byte    // what a chunk is awaited with, nil for none
+	marked  time.Time // when it came
 }
 
 const (
@@ -62,7 +64,7 @@ func (c *conn) do(ctx context.Context, request []byte) (status int, body []byte,
 
 // read parses an answer into c.body; keep says that the connection stays open.
 func (c *conn) read() (status int, keep bool, err error) {
-	c.body = c.body[:0]
+	c.body, c.marked = c.body[:0], time.Time{}
 	line, err := c.line()
 	if err != nil {
 		return 0, false, err
@@ -138,6 +140,9 @@ func (c *conn) readChunks() error {
 		}
 		if err := c.readBody(int(n)); err != nil {
 			return err
+		}
+		if c.mark != nil && c.marked.IsZero() && bytes.Contains(c.body, c.mark) {
+			c.marked = time.Now()
 		}
 		for { // the line end of a chunk, or the trailer after the last one
 			if line, err = c.line(); err != nil {

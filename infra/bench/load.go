@@ -12,6 +12,7 @@ import (
 type load struct {
 	requests func(worker int) [][]byte // sent in turn
 	check    func(body []byte) error
+	mark     string // how long a stream takes until this comes is measured, not how long all of it takes
 }
 
 // figures are what a load came to.
@@ -75,6 +76,9 @@ func (l load) run(ctx context.Context, address string, c int, end limit) figures
 func (l load) work(ctx context.Context, address string, worker int, until time.Time, share int) ([]time.Duration, error) {
 	c := dial(address)
 	defer c.close()
+	if l.mark != "" {
+		c.mark = []byte(l.mark)
+	}
 	requests := l.requests(worker)
 	var took []time.Duration
 	now := time.Now()
@@ -91,7 +95,9 @@ func (l load) work(ctx context.Context, address string, worker int, until time.T
 		if err != nil {
 			return took, err
 		}
-		took = append(took, now.Sub(then))
+		if took = append(took, now.Sub(then)); l.mark != "" {
+			took[len(took)-1] = c.marked.Sub(then)
+		}
 	}
 	return took, ctx.Err()
 }

@@ -21,7 +21,7 @@ func TestALoadCountsWhatWasAnswered(t *testing.T) {
 	}))
 	defer server.Close()
 	address := server.Listener.Addr().String()
-	l := load{each(func(int) []byte { return request("GET", "/hello", "") }), contains("Echo: hello")}
+	l := load{requests: each(func(int) []byte { return request("GET", "/hello", "") }), check: contains("Echo: hello")}
 	f := l.run(t.Context(), address, 3, limit{requests: 100})
 	if f.err != nil || f.count != 100 || served.Load() != 100 || f.median <= 0 || f.slow < f.median || f.longest < f.slow {
 		t.Errorf("%+v, served %d", f, served.Load())

@@ -161,14 +161,9 @@ func (b *bench) howItRuns(ctx context.Context) string {
 	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
 		commit = strings.TrimSpace(string(out))
 	}
-	same := ""
-	if b.against != "" {
-		same = "The other server's echo-agent also recalls by meaning and offers a working memory, as its twin does from a later issue on:\n" +
-			"generate and stream are not the same work yet.\n"
-	}
 	return fmt.Sprintf("%s/%s, %d cores, %s, commit %s. Servers and load generator share the cores, over loopback.\n"+
-		"Each load: %v after a warm-up of %v, %d connections, keep-alive. Fresh data, model delay 0, durable writes, default settings.\n%s",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), commit, b.duration, warmup(b.duration), b.concurrency, same)
+		"Each load: %v after a warm-up of %v, %d connections, keep-alive. Fresh data, model delay 0, durable writes, default settings.\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), commit, b.duration, warmup(b.duration), b.concurrency)
 }
 
 func warmup(d time.Duration) time.Duration { return min(d/3, time.Second).Round(time.Millisecond) }

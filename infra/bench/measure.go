@@ -88,7 +88,7 @@ func (b *bench) measureMemory(ctx context.Context, p *process, against string) {
 	b.report.add(row{name: "memory, loaded", ours: show(ours, 2), theirs: show(theirs, 2),
 		note: fmt.Sprintf("VmRSS after generates at c=%d; %s after half of them", b.concurrency, mb(half))}.
 		verdict("flat: second half adds under 10%", ours.resident[2] < half+half/10))
-	list := benchCase{name: "traces list", concurrency: 1, barMS: 3, load: load{each(get("/api/observability/traces?perPage=10")), contains(`"spans":[{`)},
+	list := benchCase{name: "traces list", concurrency: 1, barMS: 3, load: load{requests: each(get("/api/observability/traces?perPage=10")), check: contains(`"spans":[{`)},
 		payload: fmt.Sprintf("of %d traces", ours.count)}
 	if against != "" {
 		list.payload += fmt.Sprintf(", there of %d or more", theirs.count)

@@ -164,9 +164,9 @@ func (s *vectorSet) load() load {
 		body := appendVector([]byte(fmt.Sprintf(`{"indexName":%q,"topK":%d,"queryVector":`, vectorIndex, neighbours)), q)
 		requests[i] = request("POST", vectorStore+"/query", string(append(body, '}')))
 	}
-	return load{func(worker int) [][]byte {
+	return load{requests: func(worker int) [][]byte {
 		return slices.Concat(requests[worker%len(requests):], requests[:worker%len(requests)])
-	}, contains(`[{"id":"v`)}
+	}, check: contains(`[{"id":"v`)}
 }
 
 // recall is the share of the true neighbours among count stored vectors that the answers hold.

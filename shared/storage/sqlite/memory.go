@@ -9,8 +9,11 @@ import (
 
 // MessagesAround reads each message by its id, then its neighbours by its place in the thread.
 func (s *Store) MessagesAround(ctx context.Context, refs []mastra.MessageRef) (found []mastra.Surrounding, err error) {
-	tenant := mastra.Tenant(ctx)
-	err = s.readers.read(ctx, func(c *conn) error {
+	tenant, most := mastra.Tenant(ctx), 0
+	for _, ref := range refs {
+		most += 1 + max(0, ref.Before) + max(0, ref.After)
+	}
+	err = s.readMessages(ctx, most, func(c *conn) error {
 		for _, ref := range refs {
 			r, err := c.first("SELECT "+messageColumns+", thread, n FROM messages WHERE tenant = ? AND id = ?", tenant, ref.ID)
 			if err != nil {
@@ -82,7 +85,7 @@ func (s *Store) WorkingMemory(ctx context.Context, of mastra.NotesOf) (*mastra.N
 		return nil, err
 	}
 	kind, id := place(of)
-	err := s.readers.read(ctx, func(c *conn) error {
+	err := s.readWarm(ctx, func(c *conn) error {
 		r, err := c.first("SELECT version, data FROM notes WHERE tenant = ? AND kind = ? AND id = ?", mastra.Tenant(ctx), kind, id)
 		if err == nil && r != nil {
 			n.Version, n.Data = int(r.int(0)), r.text(1)

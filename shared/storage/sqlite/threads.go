@@ -240,12 +240,17 @@ func (s *Store) DeleteMessages(ctx context.Context, ids []string) (deleted int, 
 // maxWarm is how many messages are read on the writer's connection: more would keep writes waiting.
 const maxWarm = 64
 
-func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastra.Thread, messages []mastra.Message, err error) {
-	tenant, read := mastra.Tenant(ctx), s.readWarm
-	if last > maxWarm {
-		read = s.readers.read
+// readMessages is for reads of up to most messages that an answer waits for.
+func (s *Store) readMessages(ctx context.Context, most int, f func(*conn) error) error {
+	if most > maxWarm {
+		return s.readers.read(ctx, f)
 	}
-	err = read(ctx, func(c *conn) error {
+	return s.readWarm(ctx, f)
+}
+
+func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastra.Thread, messages []mastra.Message, err error) {
+	tenant := mastra.Tenant(ctx)
+	err = s.readMessages(ctx, last, func(c *conn) error {
 		if t, _, err = c.thread(tenant, threadID); err != nil || t == nil || last <= 0 {
 			return err
 		}

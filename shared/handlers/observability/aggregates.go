@@ -115,7 +115,7 @@ func (f feedbackOf) subject() *subject {
 func metricsOf(names []string) *subject {
 	return &subject{name: strings.Join(names, ","), zero: &mastra.MetricPoint{}, labels: true,
 		read: func(ctx context.Context, m *mastra.Mastra, match *matcher, yield func(mastra.Signal)) error {
-			return eachMetric(ctx, m, names, match, false, func(p *mastra.MetricPoint) bool { yield(p); return true })
+			return eachMetric(ctx, m, names, match, func(p *mastra.MetricPoint) bool { yield(p); return true })
 		}}
 }
 

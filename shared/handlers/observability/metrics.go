@@ -12,9 +12,10 @@ import (
 const lead = 15 * 60 * 1000
 
 // eachMetric calls yield with the metrics of some names (all where there are none) that match, those of the last spans first,
-// until it says false.
-func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *matcher, ascending bool, yield func(*mastra.MetricPoint) bool) error {
-	q := mastra.SpanQuery{Ascending: ascending}
+// until it says false. A span that was committed again, as that of a run that waited is, is measured as it was in the end.
+func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *matcher, yield func(*mastra.MetricPoint) bool) error {
+	var q mastra.SpanQuery
+	seen := map[string]bool{}
 	from, to := match.inclusive()
 	if q.To = to; from != 0 {
 		q.From = from - lead
@@ -22,7 +23,12 @@ func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *ma
 	return m.Storage.Outlines(ctx, q, func(spans []mastra.Span) bool {
 		points := mastra.MetricsOf(spans, names, m.Tracing.ServiceName, m.Tracing.Environment)
 		for i := range points {
-			if match.match(&points[i]) && !yield(&points[i]) {
+			p := &points[i]
+			if seen[p.ID] {
+				continue
+			}
+			seen[p.ID] = true
+			if match.match(p) && !yield(p) {
 				return false
 			}
 		}
@@ -73,7 +79,7 @@ func Metrics(ctx context.Context, m *mastra.Mastra, in MetricsInput) (MetricPage
 	var found []mastra.MetricPoint
 	total := 0
 	if !delta || !first {
-		err = eachMetric(ctx, m, in.Name, match, ascending, func(p *mastra.MetricPoint) bool {
+		err = eachMetric(ctx, m, in.Name, match, func(p *mastra.MetricPoint) bool {
 			total++
 			if found = append(found, *p); len(found) >= 2*keep && !delta {
 				slices.SortFunc(found, order)

@@ -84,7 +84,7 @@ var linked = map[string][]string{
 	"github.com/sashabaranov/go-openai":                   {"agents", "workflows", "tools", "memory", "vectors", "worker"},
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": {"agents", "workflows", "tools", "memory", "vectors", "worker"},
 	"github.com/jackc/pgx/v5":                             {"vectors", "migrate"},
-	"github.com/aws/aws-sdk-go-v2/service/sqs":            {"agents", "workflows", "tools", "worker"},
+	"github.com/aws/aws-sdk-go-v2/service/sqs":            {"agents", "workflows", "tools", "observability", "worker"},
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs": {"logs"},
 	"github.com/aws/aws-sdk-go-v2/service/lambda":         {"agents", "workflows", "tools", "memory", "worker"},
 	"go.opentelemetry.io/otel/exporters/otlp":             nil,

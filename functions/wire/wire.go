@@ -15,8 +15,6 @@ import (
 	"mastralambda/shared/lambdahttp"
 	"mastralambda/shared/logstore/record"
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/runlog"
-	"mastralambda/shared/scoring"
 	"mastralambda/shared/server"
 	"mastralambda/shared/storage/dynamodb"
 )
@@ -111,13 +109,6 @@ func (f Function) Handler(getenv func(string) string, out io.Writer) (*lambdahtt
 	}
 	h.Server, err = server.New(s, f.Routes...)
 	return h, err
-}
-
-// Scoring is a Runner of a function that has runs judged and runs none. An invocation is settled when they are judged.
-func Scoring(_ func(string) string, b *mastra.Backends) (func(context.Context) error, error) {
-	supervisor := runlog.NewSupervisor(b.Logger)
-	b.Scoring = scoring.New(supervisor)
-	return supervisor.Idle, nil
 }
 
 func authenticator(m *mastra.Mastra) (mastra.Authenticator, error) {

@@ -22,13 +22,28 @@ type Scorer struct {
 
 // ScorerRun is what a scorer is shown of a run.
 type ScorerRun struct {
-	Input  JSON // of an agent: {inputMessages, rememberedMessages, systemMessages}; of a step or a span its input
-	Output JSON // of an agent: its messages; of a step or a span its output
+	Input  JSON `json:"input,omitzero"`  // of an agent: {inputMessages, rememberedMessages, systemMessages}; of a step or a span its input
+	Output JSON `json:"output,omitzero"` // of an agent: its messages; of a step or a span its output
 	// Of what was run, and where.
-	EntityType, EntityID, EntityName string // "agent", "workflow_step"…
-	RunID, TraceID, SpanID           string
-	ThreadID, ResourceID             string
-	Context                          RequestContext
+	EntityType string         `json:"entityType,omitempty"` // "agent", "workflow_step"…
+	EntityID   string         `json:"entityId,omitempty"`
+	EntityName string         `json:"entityName,omitempty"`
+	RunID      string         `json:"runId,omitempty"`
+	TraceID    string         `json:"traceId,omitempty"`
+	SpanID     string         `json:"spanId,omitempty"`
+	ThreadID   string         `json:"threadId,omitempty"`
+	ResourceID string         `json:"resourceId,omitempty"`
+	Context    RequestContext `json:"context,omitempty"`
+}
+
+// WorkScore is the kind of a Queue's work that says: have a run judged. Its ID begins those of the scores, so that work that is
+// done twice leaves each once; its Data is a ScoreWork.
+const WorkScore = "score"
+
+// ScoreWork is what a message of kind WorkScore says besides.
+type ScoreWork struct {
+	Scorers []string  `json:"scorers"` // by id
+	Run     ScorerRun `json:"run"`     // without secrets
 }
 
 // Verdict is what a scorer finds.

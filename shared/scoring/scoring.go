@@ -1,4 +1,5 @@
-// Package scoring runs scorers after the answer: what they find is kept as a score, with a trace of its own.
+// Package scoring runs scorers after the answer: what they find is kept as a score, with a trace of its own. With a queue they
+// run where its work is done.
 package scoring
 
 import (
@@ -47,24 +48,81 @@ func (r *Runner) Score(ctx context.Context, m *mastra.Mastra, scorers []*mastra.
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		ctx = mastra.WithRequest(mastra.NewContext(ctx, m), nil)
-		if run.Input == nil && run.Output == nil {
-			var err error
-			if run, err = load(ctx, m, run); err != nil {
-				return err
+		if m.Queue != nil && !m.Alone {
+			err := send(ctx, m, scorers, run)
+			if err == nil {
+				return nil
 			}
+			m.Logger.WarnContext(ctx, "a run is scored without the queue", "runId", run.RunID, "traceId", run.TraceID, "error", err)
 		}
-		for _, s := range scorers {
-			if err := judge(ctx, m, s, run); err != nil {
-				failed(fmt.Errorf("scorer %s: %w", s.ID, err))
-			}
-		}
-		return nil
+		return all(ctx, m, scorers, run, mastra.NewID())
 	}, func(err error) {
 		if err != nil {
 			failed(err)
 		}
 	})
+}
+
+// maxMessage is how large a run may be for the queue: SQS takes 256 KB.
+const maxMessage = 200 << 10
+
+// send leaves a run to whoever takes the queue's work.
+func send(ctx context.Context, m *mastra.Mastra, scorers []*mastra.Scorer, run mastra.ScorerRun) error {
+	what := mastra.ScoreWork{Run: run}
+	what.Run.Input, what.Run.Output = mastra.Redact(run.Input), mastra.Redact(run.Output)
+	for _, s := range scorers {
+		what.Scorers = append(what.Scorers, s.ID)
+	}
+	data, err := schema.Marshal(what)
+	if err != nil {
+		return err
+	}
+	if data = mastra.Redact(data); len(data) > maxMessage {
+		return fmt.Errorf("it has %d bytes, more than a message", len(data))
+	}
+	return m.Queue.Send(ctx, mastra.Work{Kind: mastra.WorkScore, Tenant: mastra.Tenant(ctx), ID: mastra.NewID(), Data: data})
+}
+
+// Handler does the work of kind mastra.WorkScore. A scorer that fails is a line of the log, as it is without a queue; the work fails
+// where what was found cannot be stored.
+func Handler(m *mastra.Mastra) func(context.Context, mastra.Work) error {
+	return func(ctx context.Context, w mastra.Work) error {
+		var what mastra.ScoreWork
+		if err := schema.Unmarshal(w.Data, &what); err != nil {
+			return err
+		}
+		var scorers []*mastra.Scorer
+		for _, id := range what.Scorers {
+			s, err := m.Scorer(id)
+			if err != nil {
+				return err
+			}
+			scorers = append(scorers, s)
+		}
+		err := all(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: w.Tenant}), m, scorers, what.Run, w.ID)
+		if mastra.CodeOf(err) == mastra.CodeNotFound { // the trace was deleted
+			return nil
+		}
+		return err
+	}
+}
+
+// all lets scorers judge a run, one after the other. Their scores have ids that begin like id. What cannot be stored is the error.
+func all(ctx context.Context, m *mastra.Mastra, scorers []*mastra.Scorer, run mastra.ScorerRun, id string) (err error) {
+	ctx = mastra.WithRequest(mastra.NewContext(ctx, m), nil)
+	if run.Input == nil && run.Output == nil {
+		if run, err = load(ctx, m, run); err != nil {
+			return err
+		}
+	}
+	for i, s := range scorers {
+		failure, lost := judge(ctx, m, s, run, fmt.Sprintf("%s%02x", id[:len(id)-2], i))
+		if failure != nil {
+			m.Logger.ErrorContext(ctx, "a run was not scored", "runId", run.RunID, "traceId", run.TraceID, "scorer", s.ID, "error", failure)
+		}
+		err = errors.Join(err, lost)
+	}
+	return err
 }
 
 // load reads what a span, or the root of a trace, was given and made.
@@ -86,8 +144,8 @@ func load(ctx context.Context, m *mastra.Mastra, run mastra.ScorerRun) (mastra.S
 	return run, nil
 }
 
-// judge lets one scorer judge, and keeps its score and its trace in one commit.
-func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.ScorerRun) error {
+// judge lets one scorer judge, and keeps its score and its trace in one commit. failure is the scorer's, lost the storage's.
+func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.ScorerRun, id string) (failure, lost error) {
 	now := func() mastra.Time { return mastra.TimeOf(m.Now()) }
 	var sink mastra.SpanSink
 	root := mastra.Span{TraceID: mastra.NewTraceID(), SpanID: mastra.NewSpanID(), Name: "scorer run: '" + s.ID + "'", Type: mastra.SpanScorerRun, StartedAt: now(),
@@ -115,7 +173,7 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.S
 	}{run.Input, run.Output})
 	var verdict mastra.Verdict
 	inside := mastra.WithSpanSink(mastra.WithSpan(ctx, mastra.SpanRef{TraceID: root.TraceID, SpanID: root.SpanID}), &sink)
-	failure := runlog.Safely(func() (err error) {
+	failure = runlog.Safely(func() (err error) {
 		verdict, err = s.Score(mastra.WithRequestContext(inside, run.Context), run)
 		return err
 	})
@@ -125,10 +183,10 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.S
 		root.Error = encode(mastra.RunError{Message: shown(failure), Name: "Error"})
 	} else {
 		root.Output = encode(verdict)
-		b.Scores = []mastra.Score{score(s, kind, run, verdict, root.TraceID, now())}
+		b.Scores = []mastra.Score{score(id, s, kind, run, verdict, root.TraceID, now())}
 	}
 	b.Spans = m.Record(ctx, append([]mastra.Span{root}, sink.Take()...))
-	return errors.Join(failure, m.Storage.Commit(context.WithoutCancel(ctx), b))
+	return failure, m.Storage.Commit(context.WithoutCancel(ctx), b)
 }
 
 // shown is what a trace may say of an error.
@@ -150,7 +208,7 @@ type named struct {
 }
 
 // score is the score as it is kept, with what the scores group shows of it.
-func score(s *mastra.Scorer, kind string, run mastra.ScorerRun, v mastra.Verdict, trace string, at mastra.Time) mastra.Score {
+func score(id string, s *mastra.Scorer, kind string, run mastra.ScorerRun, v mastra.Verdict, trace string, at mastra.Time) mastra.Score {
 	encode := func(v any) mastra.JSON { data, _ := schema.Marshal(v); return data }
 	about := map[string]any{"hasGroundTruth": false, "targetScope": "span", "scorerDefinition": kind}
 	if run.RunID != "" {
@@ -179,7 +237,7 @@ func score(s *mastra.Scorer, kind string, run mastra.ScorerRun, v mastra.Verdict
 		Resource string                `json:"resourceId,omitempty"`
 		Thread   string                `json:"threadId,omitempty"`
 		Source   string                `json:"source"`
-	}{mastra.NewID(), s.ID, run.TraceID, run.SpanID, run.RunID, struct {
+	}{id, s.ID, run.TraceID, run.SpanID, run.RunID, struct {
 		named
 		Description string `json:"description"`
 		HasJudge    bool   `json:"hasJudge"`

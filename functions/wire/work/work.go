@@ -20,6 +20,7 @@ import (
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/queue"
 	"mastralambda/shared/queue/sqs"
+	"mastralambda/shared/scoring"
 	"mastralambda/shared/webhook"
 )
 
@@ -58,6 +59,7 @@ func New(app func(mastra.Backends) (*mastra.Mastra, error), getenv func(string) 
 	return &Worker{m: m, queue: q, settle: settle, handle: queue.Handlers{
 		mastra.WorkRun:     func(ctx context.Context, w mastra.Work) error { return e.Work(ctx, m, w) },
 		mastra.WorkWebhook: webhook.New(m).Handle,
+		mastra.WorkScore:   scoring.Handler(m),
 	}.Handle}, nil
 }
 

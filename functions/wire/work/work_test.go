@@ -48,15 +48,18 @@ func TestWorker(t *testing.T) {
 		}
 		return n + 1, nil
 	}))
+	length := mastra.NewScorer("length", "Length", "", func(_ context.Context, r mastra.ScorerRun) (mastra.Verdict, error) {
+		return mastra.Verdict{Score: float64(len(r.Output))}, nil
+	})
+	judge := mastra.NewJudge("judge", "Judge", "", "", `Answer with {"score": 0.5, "reason": "said so"}.`)
 	app := func(b mastra.Backends) (*mastra.Mastra, error) {
-		return mastra.New(mastra.Config{Workflows: []mastra.Workflow{flow}, Backends: b})
+		return mastra.New(mastra.Config{Workflows: []mastra.Workflow{flow}, Scorers: []*mastra.Scorer{length, judge}, Backends: b})
 	}
 	w, err := New(app, func(k string) string { return env[k] }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// receive takes the message of a piece of work. Others are repeats of messages that were sent before: SQS delivers at least once.
-	receive := func(id string) events.SQSEvent {
+	take := func(what string, is func(mastra.Work) bool) events.SQSEvent {
 		t.Helper()
 		for range 10 {
 			got, err := client.ReceiveMessage(ctx, &awssqs.ReceiveMessageInput{QueueUrl: made.QueueUrl, WaitTimeSeconds: 5, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"}})
@@ -64,13 +67,18 @@ func TestWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, m := range got.Messages {
-				if d := w.queue.Delivery(*m.Body, *m.ReceiptHandle, 1); d.Work.ID == id {
+				if is(w.queue.Delivery(*m.Body, *m.ReceiptHandle, 1).Work) {
 					return events.SQSEvent{Records: []events.SQSMessage{{MessageId: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes}}}
 				}
 			}
 		}
-		t.Fatalf("the queue has no message of %s", id)
+		t.Fatalf("the queue has no message of %s", what)
 		return events.SQSEvent{}
+	}
+	// receive takes the message of a piece of work. Others are repeats of messages that were sent before: SQS delivers at least once.
+	receive := func(id string) events.SQSEvent {
+		t.Helper()
+		return take(id, func(w mastra.Work) bool { return w.ID == id })
 	}
 	for input, want := range map[string]mastra.RunStatus{"1": mastra.StatusSuccess, "-1": mastra.StatusFailed} { // a run that fails is work that is done
 		run, err := w.m.Engine.Background(ctx, w.m, flow, mastra.WorkflowCall{Input: mastra.JSON(input)})
@@ -83,6 +91,35 @@ func TestWorker(t *testing.T) {
 		}
 		if run, err = store.Run(ctx, run.ID); err != nil || run.Status != want {
 			t.Errorf("%s: %+v %v", input, run, err)
+		}
+	}
+	// What was asked to be scored is judged here, by the function's models; a message that comes twice leaves one score.
+	if err := store.Commit(ctx, &mastra.Batch{Spans: []mastra.Span{{TraceID: "t", SpanID: "root", StartedAt: 1, EndedAt: 2, Output: mastra.JSON(`"12"`)}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		scorer *mastra.Scorer
+		scores int
+	}{{length, 1}, {judge, 0}} { // the offline model gives no verdict, but it was asked
+		w.m.Scoring.Score(ctx, w.m, []*mastra.Scorer{tc.scorer}, mastra.ScorerRun{TraceID: "t"})
+		if err := w.settle(ctx); err != nil {
+			t.Fatal(err)
+		}
+		e := take("scoring", func(w mastra.Work) bool { return w.Kind == mastra.WorkScore })
+		again := w.queue.Delivery(e.Records[0].Body, e.Records[0].ReceiptHandle, 2).Work
+		if out, err := w.Invoke(ctx, e); err != nil || len(out.BatchItemFailures) != 0 {
+			t.Errorf("%+v %v", out, err)
+		}
+		if err := w.handle(ctx, again); err != nil {
+			t.Error(err)
+		}
+		p, err := store.Scores(ctx, mastra.ScoreQuery{ScorerID: tc.scorer.ID, Paging: mastra.Paging{PerPage: 5}})
+		if err != nil || p.Total != tc.scores || tc.scores > 0 && (p.Items[0].Score != 4 || p.Items[0].TraceID != "t") {
+			t.Errorf("%s: %+v %v", tc.scorer.ID, p, err)
+		}
+		traces, err := store.Traces(ctx, mastra.TraceQuery{EntityType: "scorer", EntityID: tc.scorer.ID, Paging: mastra.Paging{PerPage: 5}})
+		if err != nil || traces.Total != 2 || (traces.Items[0].Status() == "error") != (tc.scores == 0) {
+			t.Errorf("%s: %+v %v", tc.scorer.ID, traces, err)
 		}
 	}
 	if err := w.queue.Send(ctx, mastra.Work{Kind: "unknown", ID: "x"}); err != nil {

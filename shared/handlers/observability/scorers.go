@@ -358,7 +358,7 @@ func ScoreTraces(ctx context.Context, m *mastra.Mastra, in ScoreTracesInput) (Sc
 	if m.Scoring == nil {
 		return ScoringStarted{}, mastra.Errorf(mastra.CodeUnavailable, "No scorer runs here")
 	}
-	if s.Judge && m.Models == nil {
+	if s.Judge && m.Models == nil && m.Queue == nil {
 		return ScoringStarted{}, mastra.Errorf(mastra.CodeUnavailable, "Scorer '%s' asks a model, and there is none here", s.ID)
 	}
 	for _, t := range in.Targets {

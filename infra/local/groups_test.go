@@ -26,4 +26,5 @@ func TestGroups(t *testing.T) {
 	}
 	apitest.Groups(t, call, nil)
 	apitest.Journeys(t, call, nil)
+	apitest.Rest(t, call, nil)
 }

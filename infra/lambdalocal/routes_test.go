@@ -67,8 +67,12 @@ func deployOver(t *testing.T, endpoint string, parameters map[string]string) *de
 		}
 	})
 	front, domain := httptest.NewServer(d.Gateway), httptest.NewServer(d.Gateway.Domain("/base"))
-	t.Cleanup(front.Close)
-	t.Cleanup(domain.Close)
+	for _, s := range []*httptest.Server{front, domain} {
+		t.Cleanup(func() {
+			s.CloseClientConnections() // a stream that its client left goes on
+			s.Close()
+		})
+	}
 	d.url, d.domain = front.URL+"/"+d.Gateway.Stage, domain.URL+"/base"
 	d.secret = d.key(t, mastra.Principal{})
 	return d

@@ -169,6 +169,11 @@ func (a *answer) Write(b []byte) (int, error) {
 	return a.ResponseWriter.Write(b)
 }
 
+func (a *answer) Flush() {
+	a.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(a.ResponseWriter).Flush() // what is buffered has none
+}
+
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // serve runs the handler and says whether its answer is whole: a panic after its first bytes leaves half an answer.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/core"
+
+	"mastralambda/shared/server"
 )
 
 // errCut ends a body that is not whole: the client sees its transfer broken off.
@@ -70,11 +72,13 @@ func (w *streamWriter) Write(b []byte) (int, error) {
 	return w.body.Write(b)
 }
 
-// Flush sends the header. What is written is read at once, without it.
+// Flush sends the header of a stream, which may have nothing to say for long, with a first byte: API Gateway waits for one.
+// What is written is read at once, without it.
 func (w *streamWriter) Flush() {
-	if w.status != 0 && w.header.Get("Content-Type") != "" {
-		w.begin()
+	if w.begun || w.header.Get("Content-Type") == "" {
+		return
 	}
+	_, _ = w.Write([]byte(server.Beat(w.header.Get("Content-Type"))))
 }
 
 func (w *streamWriter) begin() {

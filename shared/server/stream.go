@@ -52,10 +52,11 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 		}
 	}()
 	flusher := http.NewResponseController(w)
-	contentType, beat := "text/event-stream", ": \n\n"
+	contentType := "text/event-stream"
 	if f == Chunked {
-		contentType, beat = "text/plain", "\n"
+		contentType = "text/plain"
 	}
+	beat := Beat(contentType)
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("X-Accel-Buffering", "no")
@@ -113,6 +114,14 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 			return
 		}
 	}
+}
+
+// Beat is what a stream of a content type can say without saying anything.
+func Beat(contentType string) string {
+	if contentType == "text/event-stream" {
+		return ": \n\n"
+	}
+	return "\n"
 }
 
 // maxPacket is how many bytes of chunks are collected before they go out.

@@ -18,13 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/scheduler"
-	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-
-	"mastralambda/infra/services"
 	"mastralambda/shared/engine"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/queue"
@@ -142,15 +135,19 @@ func (w world) open(ctx context.Context) (mastra.Storage, mastra.Queue, error) {
 	return s, q, err
 }
 
-// killing is a storage whose process dies before or after its nth commit.
+// killing is a storage whose process dies before or after its nth commit of a run.
 type killing struct {
 	mastra.Storage
+	run   string
 	n     atomic.Int32
 	at    int32
 	after bool
 }
 
 func (k *killing) Commit(ctx context.Context, b *mastra.Batch) error {
+	if len(b.Runs) == 0 || b.Runs[0].Run.ID != k.run {
+		return k.Storage.Commit(ctx, b)
+	}
 	n := k.n.Add(1)
 	if n == k.at && !k.after {
 		die()
@@ -160,6 +157,13 @@ func (k *killing) Commit(ctx context.Context, b *mastra.Batch) error {
 		die()
 	}
 	return err
+}
+
+// briefly hides work for a short time: what a process that was killed had in hand comes again soon.
+type briefly struct{ mastra.Queue }
+
+func (b briefly) Receive(ctx context.Context, wait, _ time.Duration) (*mastra.Delivery, error) {
+	return b.Queue.Receive(ctx, wait, 2*time.Second)
 }
 
 func die() {
@@ -191,7 +195,7 @@ func carry(w world, from, to int, kill string) error {
 	if kill != "" {
 		when, n, _ := strings.Cut(kill, " ")
 		at, _ := strconv.Atoi(n)
-		store = &killing{Storage: store, at: int32(at), after: when == "after"}
+		store = &killing{Storage: store, run: fmt.Sprint("run-", from), at: int32(at), after: when == "after"}
 	}
 	file, err := os.OpenFile(filepath.Join(w.dir, "effects"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -200,8 +204,8 @@ func carry(w world, from, to int, kill string) error {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	flow := chaotic(&effect{file})
 	opts := []engine.Option{engine.Lease(chaosLease, chaosLease/4), engine.Attempts(1000)}
-	if q != nil {
-		opts = append(opts, engine.HandOver)
+	if q != nil { // the stand-ins take their time
+		opts = append(opts, engine.HandOver, engine.Lease(3*chaosLease, chaosLease))
 	}
 	e := engine.New(runlog.NewSupervisor(log), opts...)
 	m, err := mastra.New(mastra.Config{Workflows: []mastra.Workflow{flow}, Backends: mastra.Backends{Storage: store, Engine: e, Queue: q, Logger: log}})
@@ -211,7 +215,7 @@ func carry(w world, from, to int, kill string) error {
 	if q == nil {
 		go e.Recover(ctx, m)
 	} else { // the worker
-		go queue.Consume(ctx, log, q, 8, queue.Handlers{mastra.WorkRun: func(ctx context.Context, w mastra.Work) error { return e.Work(ctx, m, w) }}.Handle)
+		go queue.Consume(ctx, log, briefly{q}, 16, queue.Handlers{mastra.WorkRun: func(ctx context.Context, w mastra.Work) error { return e.Work(ctx, m, w) }}.Handle)
 	}
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 16)
@@ -234,9 +238,12 @@ func carry(w world, from, to int, kill string) error {
 func oneRun(ctx context.Context, m *mastra.Mastra, e *engine.Engine, w mastra.Workflow, i int, background bool) error {
 	id, answer := fmt.Sprint("run-", i), mastra.JSON(`{"add":100}`)
 	call := mastra.WorkflowCall{RunID: id, Input: mastra.JSON(fmt.Sprint(chaosInput(i))), State: mastra.JSON(`{"count":0}`)}
-	begin := e.Start
-	if background && i%2 == 0 {
-		begin = e.Background
+	begin, look := e.Start, 20*time.Millisecond
+	if background {
+		look = 200 * time.Millisecond
+		if i%2 == 0 {
+			begin = e.Background
+		}
 	}
 	run, err := begin(ctx, m, w, call)
 	for {
@@ -253,7 +260,7 @@ func oneRun(ctx context.Context, m *mastra.Mastra, e *engine.Engine, w mastra.Wo
 			}
 			continue
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(look)
 		run, err = m.Storage.Run(ctx, id)
 	}
 }
@@ -335,28 +342,39 @@ func TestKilledAtEveryCommit(t *testing.T) {
 		t.Skip("it starts many processes")
 	}
 	dir := t.TempDir()
-	w := world{dir: dir, storage: "sqlite://" + filepath.Join(dir, "runs.db")}
-	counted := world{dir: t.TempDir()}
-	counted.storage = "sqlite://" + filepath.Join(counted.dir, "runs.db")
-	commits := countCommits(t, counted)
-	var runs []int
-	var all sync.WaitGroup
-	slots := make(chan struct{}, 4)
-	var died atomic.Int32
+	world{dir: dir, storage: "sqlite://" + filepath.Join(dir, "runs.db")}.killAt(t, boundaries(t), 4)
+}
+
+// boundaries are the places of a run where a process can be killed.
+func boundaries(t *testing.T) (all []string) {
+	t.Helper()
+	dir := t.TempDir()
+	commits := countCommits(t, world{dir: dir, storage: "sqlite://" + filepath.Join(dir, "runs.db")})
 	for n := 1; n <= commits; n++ {
-		for _, when := range []string{"before", "after"} {
-			i := len(runs)
-			runs = append(runs, i)
-			slots <- struct{}{}
-			all.Go(func() {
-				defer func() { <-slots }()
-				if out, err := w.process(i, i+1, fmt.Sprint(when, " ", n)).CombinedOutput(); err == nil {
-					t.Logf("the process that was to die %s commit %d did not: %s", when, n, out)
-				} else {
-					died.Add(1)
-				}
-			})
-		}
+		all = append(all, fmt.Sprint("before ", n), fmt.Sprint("after ", n))
+	}
+	t.Logf("%d commits a run", commits)
+	return all
+}
+
+// killAt has a run for each boundary, whose process dies there, some at once; then one process ends what is left.
+func (w world) killAt(t *testing.T, boundaries []string, atOnce int) {
+	t.Helper()
+	var all sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	var died atomic.Int32
+	runs := make([]int, len(boundaries))
+	for i, kill := range boundaries {
+		runs[i] = i
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			if out, err := w.process(i, i+1, kill).CombinedOutput(); err == nil {
+				t.Logf("the process that was to die %s did not: %s", kill, out)
+			} else {
+				died.Add(1)
+			}
+		})
 	}
 	all.Wait()
 	if int(died.Load()) < len(runs)*9/10 { // a takeover needs fewer commits than there are here
@@ -366,7 +384,6 @@ func TestKilledAtEveryCommit(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	w.verify(t, runs)
-	t.Logf("%d commits a run", commits)
 }
 
 // countCommits is how many one run takes.
@@ -376,7 +393,7 @@ func countCommits(t *testing.T, w world) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counted := &killing{Storage: store, at: -1}
+	counted := &killing{Storage: store, run: "run-0", at: -1}
 	file, err := os.OpenFile(filepath.Join(w.dir, "effects"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -459,52 +476,4 @@ func TestKilledAtRandom(t *testing.T) {
 	dir := t.TempDir()
 	w := world{dir: dir, storage: "sqlite://" + filepath.Join(dir, "runs.db")}
 	w.storm(t, 1000, 4, 30, 900*time.Millisecond)
-}
-
-// The same over DynamoDB and SQS, where processes hand runs to each other. make chaos runs it: under the race detector and
-// beside other tests the stand-ins are slower than its leases.
-func TestKilledAtRandomInTheCloud(t *testing.T) {
-	if os.Getenv("CHAOS") == "" {
-		t.Skip("make chaos runs it")
-	}
-	ctx, w := t.Context(), world{dir: t.TempDir()}
-	endpoint := services.DynamoDB(t)
-	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
-	name := "chaos-" + mastra.NewID()
-	w.storage = fmt.Sprintf("dynamodb://?threads=%s&runs=%s&observability=%s", name+"-t", name+"-r", name+"-o")
-	tables, err := dynamodb.ParseURL(w.storage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := dynamodb.Open(cfg, tables)
-	if err := store.CreateTables(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	cfg.BaseEndpoint = aws.String(services.Queues(t))
-	c := awssqs.NewFromConfig(cfg)
-	create := func(name string, attributes map[string]string) (url, arn string) {
-		out, err := c.CreateQueue(ctx, &awssqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := c.GetQueueAttributes(ctx, &awssqs.GetQueueAttributesInput{QueueUrl: out.QueueUrl, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameQueueArn}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return *out.QueueUrl, got.Attributes["QueueArn"]
-	}
-	dead, _ := create(name+"-dead", nil)
-	url, arn := create(name, map[string]string{"VisibilityTimeout": "900"})
-	if _, err := scheduler.NewFromConfig(cfg).CreateScheduleGroup(ctx, &scheduler.CreateScheduleGroupInput{Name: &name}); err != nil {
-		t.Fatal(err)
-	}
-	w.queue = strings.Join([]string{url, arn, dead, name}, " ")
-	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
-	t.Setenv("AWS_ENDPOINT_URL_SQS", *cfg.BaseEndpoint)
-	t.Setenv("AWS_ENDPOINT_URL_SCHEDULER", *cfg.BaseEndpoint)
-	t.Setenv("AWS_REGION", "us-east-1")
-	t.Setenv("AWS_ACCESS_KEY_ID", "test")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
-	w.storm(t, 60, 3, 6, 4*time.Second)
 }

@@ -124,12 +124,16 @@ func (t *travel) plan() error {
 	return t.within(t.g, "", t.c.Step, t.c.Context, &t.input)
 }
 
+func errNoStep(id string) error {
+	return mastra.Errorf(mastra.CodeInvalid, "Cannot time travel to step '%s': the step does not exist in the current execution graph.", id)
+}
+
 // within keeps what g, whose steps are below key, has on record before the step at path. first is what its first node
 // takes; it is changed where the caller says something else.
 func (t *travel) within(g *mastra.Graph, key string, path []string, context mastra.Object[mastra.StepResult], first *mastra.JSON) error {
 	at, arm := place(g, path[0])
 	if at < 0 {
-		return mastra.Errorf(mastra.CodeInvalid, "Cannot time travel to step '%s': the step does not exist in the current execution graph.", path[0])
+		return errNoStep(path[0])
 	}
 	own := t.c.Input
 	if len(path) > 1 {
@@ -173,7 +177,7 @@ func (t *travel) within(g *mastra.Graph, key string, path []string, context mast
 			}
 		}
 	}
-	return t.target(n, arm, key, path, context)
+	return t.target(g, n, arm, key, path, context, first)
 }
 
 // keep takes over the result of a step that is not run again, from the caller or from the record.
@@ -203,12 +207,7 @@ func (t *travel) keep(key, id string, context mastra.Object[mastra.StepResult], 
 	if rec.Status == mastra.StatusBailed { // this time the run goes past it
 		rec.Status = mastra.StatusSuccess
 	}
-	t.steps.Set(k, rec)
-	for _, s := range t.run.Steps {
-		if below(s.Key, k) {
-			t.steps.Set(s.Key, s.Value)
-		}
-	}
+	t.copy(k, rec)
 	return true
 }
 
@@ -244,27 +243,25 @@ func (t *travel) put(k string, output mastra.JSON) {
 }
 
 // target leaves the step at path to be run, or goes on within it.
-func (t *travel) target(n *mastra.Node, arm int, key string, path []string, context mastra.Object[mastra.StepResult]) error {
-	if len(path) > 1 && (n.Kind == mastra.KindForEach || n.Kind == mastra.KindLoop) {
-		return mastra.Invalid("step", "A step within a loop or foreach is no target: travel to the loop itself, %s", path[0])
-	}
+func (t *travel) target(g *mastra.Graph, n *mastra.Node, arm int, key string, path []string, context mastra.Object[mastra.StepResult], first *mastra.JSON) error {
 	if n.Kind == mastra.KindSleep || n.Kind == mastra.KindUntil {
 		return nil
-	}
-	if t.c.Data != nil && len(path) == 1 && (n.Kind == mastra.KindForEach || n.Kind == mastra.KindLoop) {
-		return mastra.Invalid("resumeData", "The turns of a loop or foreach cannot be answered by time travel: resume the run")
 	}
 	s := n.Steps[arm]
 	k := mastra.StepKey(key, s.ID)
 	old, known := t.run.Steps.Get(k)
 	rec := mastra.StepResult{Status: mastra.StatusRunning, Payload: old.Payload, StartedAt: t.now}
-	if !known && len(path) == 1 && t.c.Data == nil && n.Kind != mastra.KindBranch {
-		return nil // it begins as any other step does
-	}
+	repeats := n.Kind == mastra.KindForEach || n.Kind == mastra.KindLoop
 	if len(path) == 1 {
+		switch {
+		case repeats && t.c.Data != nil:
+			return t.answer(n, k, old)
+		case repeats, !known && t.c.Data == nil && n.Kind != mastra.KindBranch:
+			return nil // it begins as any other step does
+		}
 		if t.c.Input != nil {
 			rec.Payload = t.c.Input
-		} else if in, ok := t.before(key, path[0]); ok {
+		} else if in, ok := t.before(g, key, s.ID, first); ok {
 			rec.Payload = in
 		}
 		if given, ok := context.Get(s.ID); ok && given.Payload != nil {
@@ -281,31 +278,94 @@ func (t *travel) target(n *mastra.Node, arm int, key string, path []string, cont
 	if s.Workflow == nil {
 		return mastra.Errorf(mastra.CodeInvalid, "Cannot time travel to step '%s': %s is no workflow", strings.Join(path, "."), s.ID)
 	}
-	if in, ok := t.before(key, path[0]); ok {
+	if at, _ := place(s.Workflow, path[1]); at < 0 {
+		return errNoStep(path[1])
+	}
+	if in, ok := t.before(g, key, s.ID, first); ok {
 		rec.Payload = in
 	}
-	t.steps.Set(k, rec)
 	nested, _ := t.c.Nested.Get(s.ID)
-	if err := t.within(s.Workflow, k, path[1:], nested, &rec.Payload); err != nil {
+	inside := k
+	switch n.Kind {
+	case mastra.KindForEach:
+		t.steps.Set(k, rec)
+		return t.turns(s, k, old, rec.Payload, path[1:], nested)
+	case mastra.KindLoop: // from its first turn on
+		rec.Metadata = &mastra.StepMeta{Iterations: 1}
+		inside = mastra.TurnKey(k, 0)
+	}
+	t.steps.Set(k, rec)
+	if err := t.within(s.Workflow, inside, path[1:], nested, &rec.Payload); err != nil {
 		return err
 	}
 	t.steps.Set(k, rec)
 	return nil
 }
 
-// before is what the node with this step takes, where it is on record.
-func (t *travel) before(key, id string) (mastra.JSON, bool) {
-	g := t.g
-	if key != "" {
-		g = t.g.Find(mastra.StepPath(key)).Workflow
+// answer goes on with a loop or foreach that waits, where it is: in all turns that do.
+func (t *travel) answer(n *mastra.Node, key string, old mastra.StepResult) error {
+	switch {
+	case old.Status != mastra.StatusSuspended:
+		return mastra.Invalid("resumeData", "The step %s does not wait for an answer", n.Steps[0].ID)
+	case t.c.Input != nil:
+		return mastra.Invalid("inputData", "A loop or foreach that is answered keeps its input")
 	}
+	answered := func(rec mastra.StepResult) mastra.StepResult {
+		return mastra.StepResult{Status: mastra.StatusRunning, Payload: rec.Payload, ResumePayload: t.c.Data, StartedAt: rec.StartedAt, ResumedAt: t.now, Metadata: rec.Metadata}
+	}
+	t.steps.Set(key, answered(old))
+	for _, s := range t.run.Steps {
+		if below(s.Key, key) {
+			if s.Value.Status == mastra.StatusSuspended {
+				s.Value = answered(s.Value)
+			}
+			t.steps.Set(s.Key, s.Value)
+		}
+	}
+	return nil
+}
+
+// turns sends the turns of a foreach over a workflow back to the step at path in it. Those that never came there begin anew;
+// where the foreach waits, those that are done stay as they are.
+func (t *travel) turns(s *mastra.Step, key string, old mastra.StepResult, list mastra.JSON, path []string, context mastra.Object[mastra.StepResult]) error {
+	var items []mastra.JSON
+	if schema.Unmarshal(list, &items) != nil {
+		return mastra.Invalid("step", "What comes before the foreach over %s is no list", s.ID)
+	}
+	for i, item := range items {
+		k := mastra.TurnKey(key, i)
+		was, _ := t.run.Steps.Get(k)
+		_, reached := t.run.Steps.Get(mastra.StepKey(k, path[0]))
+		switch {
+		case old.Status == mastra.StatusSuspended && was.Status == mastra.StatusSuccess:
+			t.copy(k, was)
+		case reached, len(context) > 0:
+			rec := mastra.StepResult{Status: mastra.StatusRunning, Payload: item, StartedAt: t.now}
+			t.steps.Set(k, rec)
+			if err := t.within(s.Workflow, k, path, context, &rec.Payload); err != nil {
+				return err
+			}
+			t.steps.Set(k, rec)
+		}
+	}
+	return nil
+}
+
+// copy keeps a step and what is below it.
+func (t *travel) copy(key string, rec mastra.StepResult) {
+	t.steps.Set(key, rec)
+	for _, s := range t.run.Steps {
+		if below(s.Key, key) {
+			t.steps.Set(s.Key, s.Value)
+		}
+	}
+}
+
+// before is what the node of g with this step takes, where it is on record. first is what the first one takes.
+func (t *travel) before(g *mastra.Graph, key, id string, first *mastra.JSON) (mastra.JSON, bool) {
 	at, _ := place(g, id)
 	if at == 0 {
-		if key == "" {
-			return t.input, true
-		}
-		rec, _ := t.steps.Get(key)
-		return rec.Payload, true
+		return *first, true
 	}
 	n := &g.Nodes[at-1]
 	if n.Kind != mastra.KindParallel && n.Kind != mastra.KindBranch {

@@ -7,14 +7,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	awssqs "github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"mastralambda/infra/services"
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/storage/dynamodb"
 )
 
 // Over DynamoDB and SQS processes hand runs to each other, and nobody sweeps: only messages find what is left behind.
@@ -45,19 +43,10 @@ func cloud(t *testing.T) world {
 		t.Skip("it starts many processes")
 	}
 	ctx, w := t.Context(), world{dir: t.TempDir()}
-	endpoint := services.DynamoDB(t)
-	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+	cfg, url := tables(t)
+	w.storage = url
 	name := "chaos-" + mastra.NewID()
-	w.storage = fmt.Sprintf("dynamodb://?threads=%s&runs=%s&observability=%s", name+"-t", name+"-r", name+"-o")
-	tables, err := dynamodb.ParseURL(w.storage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := dynamodb.Open(cfg, tables)
-	if err := store.CreateTables(ctx); err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", *cfg.BaseEndpoint)
 	cfg.BaseEndpoint = aws.String(services.Queues(t))
 	c := awssqs.NewFromConfig(cfg)
 	create := func(name string, attributes map[string]string) (url, arn string) {
@@ -77,7 +66,6 @@ func cloud(t *testing.T) world {
 		t.Fatal(err)
 	}
 	w.queue = strings.Join([]string{url, arn, dead, name}, " ")
-	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
 	t.Setenv("AWS_ENDPOINT_URL_SQS", *cfg.BaseEndpoint)
 	t.Setenv("AWS_ENDPOINT_URL_SCHEDULER", *cfg.BaseEndpoint)
 	t.Setenv("AWS_REGION", "us-east-1")

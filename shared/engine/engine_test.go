@@ -30,9 +30,18 @@ func open(t testing.TB, path string, workflows []mastra.Workflow, opts ...engine
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := over(t, store, workflows, opts...)
+	p.path = path
+	return p
+}
+
+// over is a process over a storage of its own.
+func over(t testing.TB, store mastra.Storage, workflows []mastra.Workflow, opts ...engine.Option) *process {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	supervisor := runlog.NewSupervisor(logger)
-	p := &process{engine: engine.New(supervisor, opts...), store: store, path: path}
+	p := &process{engine: engine.New(supervisor, opts...), store: store}
+	var err error
 	p.Mastra, err = mastra.New(mastra.Config{Workflows: workflows, Backends: mastra.Backends{Storage: store, Engine: p.engine, Logger: logger}})
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ type execution struct {
 	timer    *time.Timer      // hands over before the invocation ends; nil where nothing ends it
 	cut      bool             // it was stopped in the middle of a step; guarded by mu
 	further  bool             // a step has come out; guarded by mu
+	asleep   int              // sleeps that have begun; guarded by mu
 	passedOn atomic.Bool      // a message tells others of what is left to do
 	until    mastra.Time      // when a run that sleeps is to go on; read after done
 

@@ -131,7 +131,7 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string, watched 
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case run.Status != mastra.StatusRunning:
+	case !run.Status.Active():
 		return nil, run, nil
 	}
 	if e.works(ctx, id) { // its heartbeat is late
@@ -164,7 +164,7 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string, watched 
 	} else if err != nil {
 		return nil, nil, err
 	}
-	if run.Status != mastra.StatusRunning {
+	if !run.Status.Active() {
 		return nil, run, nil
 	}
 	if run.Attempts++; reason == "" && run.Attempts > e.attempts {
@@ -177,7 +177,8 @@ func (e *Engine) take(ctx context.Context, m *mastra.Mastra, id string, watched 
 		ctx = mastra.WithPrincipal(ctx, run.Caller)
 	}
 	m.Logger.InfoContext(ctx, "a run is taken over", "runId", run.ID, "workflow", run.WorkflowID, "released", released)
-	x := &execution{m: m, g: w.Graph(), run: *run, owner: owner, from: mastra.StatusRunning, taken: true, watched: watched}
+	x := &execution{m: m, g: w.Graph(), run: *run, owner: owner, from: run.Status, taken: true, watched: watched}
+	x.run.Status = mastra.StatusRunning
 	return x, nil, e.launch(ctx, x, background)
 }
 

@@ -33,7 +33,7 @@ func (e *Engine) restart(ctx context.Context, m *mastra.Mastra, w mastra.Workflo
 		return nil, nil, err
 	case run.Status.Ended():
 		return run, nil, nil
-	case run.Status != mastra.StatusRunning:
+	case !run.Status.Active():
 		return nil, nil, errNotActive
 	}
 	e.mu.Lock()

@@ -42,6 +42,7 @@ func (x *execution) sleep(n *mastra.Node, key string, in mastra.JSON, span strin
 		}
 		x.record(key, rec)
 	}
+	x.doze(1)
 	if err := x.checkpoint(); err != nil {
 		return outcome{}, err
 	}
@@ -64,8 +65,20 @@ func (x *execution) sleep(n *mastra.Node, key string, in mastra.JSON, span strin
 		return outcome{status: mastra.StatusCanceled}, nil
 	}
 	rec.Status, rec.Output, rec.EndedAt = mastra.StatusSuccess, rec.Payload, x.now()
+	x.doze(-1)
 	x.record(key, rec)
 	x.trace.close(s, outcome{status: mastra.StatusSuccess}, sleepAttributes(n, rec.WakeAt))
 	x.emitStep("workflow-step-result", name, "", mastra.StepResult{Status: rec.Status, Output: rec.Output, EndedAt: rec.EndedAt})
 	return success(rec.Output), nil
+}
+
+// doze counts the sleeps under way: while there is one the run shows as waiting.
+func (x *execution) doze(by int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.asleep += by
+	x.run.Status = mastra.StatusRunning
+	if x.asleep > 0 {
+		x.run.Status = mastra.StatusWaiting
+	}
 }

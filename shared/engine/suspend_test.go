@@ -110,52 +110,57 @@ func TestResumeRefuses(t *testing.T) {
 	}
 }
 
+// Of 100 resumes of one step one wins, whatever process they come to.
 func TestOneResumeWins(t *testing.T) {
 	var ran atomic.Int32
 	w := mastra.NewWorkflow[int, int]("w").Then(ask("ask")).Then(step("after", func(_ context.Context, n int) (int, error) { ran.Add(1); return n, nil }))
-	p := inNewFile(t, w)
-	run := start(t, p, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
-	var won, lost atomic.Int32
-	atOnce(100, func() {
-		switch _, err := p.engine.Resume(context.Background(), p.Mastra, w, mastra.WorkflowResume{RunID: run.ID, Data: mastra.JSON(`{"add":1}`)}); mastra.CodeOf(err) {
-		case "":
-			won.Add(1)
-		case mastra.CodeConflict:
-			lost.Add(1)
-		default:
-			t.Error(err)
+	onBoth(t, w, func(t *testing.T, a, b *process) {
+		ran.Store(0)
+		run := start(t, a, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
+		var won, lost atomic.Int32
+		atOnce(100, func(i int) {
+			p := []*process{a, b}[i%2]
+			switch _, err := p.engine.Resume(context.Background(), p.Mastra, w, mastra.WorkflowResume{RunID: run.ID, Data: mastra.JSON(`{"add":1}`)}); mastra.CodeOf(err) {
+			case "":
+				won.Add(1)
+			case mastra.CodeConflict:
+				lost.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+		if won.Load() != 1 || lost.Load() != 99 || ran.Load() != 1 {
+			t.Errorf("%d won, %d lost, the next step ran %d times", won.Load(), lost.Load(), ran.Load())
 		}
 	})
-	if won.Load() != 1 || lost.Load() != 99 || ran.Load() != 1 {
-		t.Errorf("%d won, %d lost, the next step ran %d times", won.Load(), lost.Load(), ran.Load())
-	}
 }
 
+// 100 starts with one runId run once, and all are answered its result.
 func TestOneStartRuns(t *testing.T) {
 	var ran atomic.Int32
 	w := mastra.NewWorkflow[int, int]("w").Then(step("a", func(_ context.Context, n int) (int, error) { ran.Add(1); return n, nil })).Then(step("b", inc))
-	p := inNewFile(t, w)
-	other := open(t, p.path, []mastra.Workflow{w}) // another process over the same file
-	atOnce(100, func() {
-		for _, p := range []*process{p, other} {
+	onBoth(t, w, func(t *testing.T, a, b *process) {
+		ran.Store(0)
+		atOnce(100, func(i int) {
+			p := []*process{a, b}[i%2]
 			run, err := p.engine.Start(context.Background(), p.Mastra, w, mastra.WorkflowCall{RunID: "one", Input: mastra.JSON("1")})
 			if err != nil || string(run.Result) != "2" {
 				t.Errorf("%v %+v", err, run)
 			}
+		})
+		if ran.Load() != 1 {
+			t.Errorf("it ran %d times", ran.Load())
+		}
+		if _, err := b.engine.Start(context.Background(), b.Mastra, w, mastra.WorkflowCall{RunID: "one", Input: mastra.JSON("2")}); mastra.CodeOf(err) != mastra.CodeConflict {
+			t.Errorf("another input joins: %v", err)
 		}
 	})
-	if ran.Load() != 1 {
-		t.Errorf("it ran %d times", ran.Load())
-	}
-	if _, err := p.engine.Start(context.Background(), p.Mastra, w, mastra.WorkflowCall{RunID: "one", Input: mastra.JSON("2")}); mastra.CodeOf(err) != mastra.CodeConflict {
-		t.Errorf("another input joins: %v", err)
-	}
 }
 
-func atOnce(n int, f func()) {
+func atOnce(n int, f func(i int)) {
 	var wait sync.WaitGroup
-	for range n {
-		wait.Go(f)
+	for i := range n {
+		wait.Go(func() { f(i) })
 	}
 	wait.Wait()
 }

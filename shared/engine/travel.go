@@ -42,7 +42,7 @@ func (e *Engine) travel(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 	if err != nil {
 		return nil, err
 	}
-	if run.Status == mastra.StatusRunning {
+	if run.Status.Active() {
 		return nil, errStillRuns
 	}
 	if c.State != nil {

@@ -20,6 +20,9 @@ func (s RunStatus) Ended() bool {
 	return s == StatusSuccess || s == StatusFailed || s == StatusCanceled || s == StatusBailed
 }
 
+// Active says that a run goes on by itself: somebody carries it out, or it sleeps.
+func (s RunStatus) Active() bool { return s == StatusRunning || s == StatusWaiting }
+
 // Rests says that a run goes on only where somebody asks for it, if at all.
 func (s RunStatus) Rests() bool {
 	return s.Ended() || s == StatusSuspended || s == StatusPaused

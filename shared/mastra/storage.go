@@ -174,7 +174,7 @@ type Storage interface {
 	// Lease takes a run for owner until the given time where nobody holds it or owner does, raises its Fence if the
 	// holder changes, and returns the run. A run that another one holds is a CodeConflict.
 	Lease(ctx context.Context, id, owner string, until Time) (*Run, error)
-	// Expired lists up to limit unfinished runs (StatusRunning) of all tenants whose lease ended before now.
+	// Expired lists up to limit active runs of all tenants whose lease ended before now.
 	Expired(ctx context.Context, now Time, limit int) ([]RunRef, error)
 	// Chunks reads up to limit blocks of a run's stream, in order, from the first that has a chunk behind after on.
 	// A run that there is nothing of has none.

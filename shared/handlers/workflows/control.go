@@ -192,26 +192,31 @@ func restartAll(ctx context.Context, m *mastra.Mastra, in RestartAllInput, wait 
 	if err != nil {
 		return Message{}, err
 	}
-	for page := 0; ; page++ {
-		found, err := m.Storage.Runs(ctx, mastra.RunQuery{WorkflowID: w.Graph().ID, ResourceID: mastra.Resource(ctx, ""), Status: mastra.StatusRunning,
-			Paging: mastra.Paging{Page: page, PerPage: restartAtOnce}})
-		if err != nil {
-			return Message{}, err
-		}
-		restart := m.Engine.RestartBackground
-		if wait {
-			restart = m.Engine.Restart
-		}
-		for _, run := range found.Items {
-			_, err := restart(ctx, m, w, run.ID)
-			if code := mastra.CodeOf(err); err != nil && code != mastra.CodeConflict && code != mastra.CodeNotFound { // it ended, or waits, meanwhile
+	var active []string // all of them before one is restarted: the list changes by that
+	for _, status := range []mastra.RunStatus{mastra.StatusRunning, mastra.StatusWaiting} {
+		for page, more := 0, true; more; page++ {
+			found, err := m.Storage.Runs(ctx, mastra.RunQuery{WorkflowID: w.Graph().ID, ResourceID: mastra.Resource(ctx, ""), Status: status,
+				Paging: mastra.Paging{Page: page, PerPage: restartAtOnce}})
+			if err != nil {
 				return Message{}, err
 			}
-		}
-		if !found.HasMore {
-			return Message{"All active workflow runs restarted"}, nil
+			for i := range found.Items {
+				active = append(active, found.Items[i].ID)
+			}
+			more = found.HasMore
 		}
 	}
+	restart := m.Engine.RestartBackground
+	if wait {
+		restart = m.Engine.Restart
+	}
+	for _, id := range active {
+		_, err := restart(ctx, m, w, id)
+		if code := mastra.CodeOf(err); err != nil && code != mastra.CodeConflict && code != mastra.CodeNotFound { // it ended, or waits, meanwhile
+			return Message{}, err
+		}
+	}
+	return Message{"All active workflow runs restarted"}, nil
 }
 
 // DeleteInput names a run.
@@ -230,7 +235,7 @@ func DeleteRun(ctx context.Context, m *mastra.Mastra, in DeleteInput) (Message, 
 	if err != nil {
 		return Message{}, err
 	}
-	if run.Status == mastra.StatusRunning {
+	if run.Status.Active() {
 		return Message{}, mastra.Errorf(mastra.CodeConflict, "This workflow run is still running: cancel it first")
 	}
 	if err := m.Storage.DeleteRun(ctx, in.RunID); err != nil {

@@ -62,7 +62,7 @@ func Run(ctx context.Context, m *mastra.Mastra, in GetRunInput) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	s := State{RunID: run.ID, WorkflowName: run.WorkflowID, ResourceID: resource(run), CreatedAt: run.CreatedAt, UpdatedAt: run.UpdatedAt, Status: status(run)}
+	s := State{RunID: run.ID, WorkflowName: run.WorkflowID, ResourceID: resource(run), CreatedAt: run.CreatedAt, UpdatedAt: run.UpdatedAt, Status: run.Status}
 	if want("result") {
 		s.Result = run.Result
 	}
@@ -91,18 +91,6 @@ func Run(ctx context.Context, m *mastra.Mastra, in GetRunInput) (State, error) {
 		}
 	}
 	return s, nil
-}
-
-// status is the run's status as it shows: one that sleeps is kept as running, for others to take over.
-func status(run *mastra.Run) mastra.RunStatus {
-	if run.Status == mastra.StatusRunning {
-		for _, s := range run.Steps {
-			if s.Value.Status == mastra.StatusWaiting {
-				return mastra.StatusWaiting
-			}
-		}
-	}
-	return run.Status
 }
 
 func resource(run *mastra.Run) *string {
@@ -139,13 +127,13 @@ func paths(g *mastra.Graph, run *mastra.Run) (active, suspended mastra.Object[[]
 				at = append(at, j)
 			}
 			switch step, _ := run.Steps.Get(s.ID); {
-			case step.Status == mastra.StatusRunning && run.Status == mastra.StatusRunning:
+			case step.Status == mastra.StatusRunning && run.Status.Active():
 				active = append(active, mastra.Member[[]int]{Key: s.ID, Value: at})
 			case step.Status == mastra.StatusSuspended:
 				suspended = append(suspended, mastra.Member[[]int]{Key: s.ID, Value: at})
 			}
 		}
-		if step, ok := run.Steps.Get(n.ID); ok && n.ID != "" && step.Status == mastra.StatusWaiting && run.Status == mastra.StatusRunning {
+		if step, ok := run.Steps.Get(n.ID); ok && n.ID != "" && step.Status == mastra.StatusWaiting && run.Status.Active() {
 			active = append(active, mastra.Member[[]int]{Key: n.ID, Value: []int{i}})
 		}
 	}
@@ -273,7 +261,7 @@ func (in ListRunsInput) paging() (mastra.Paging, error) {
 }
 
 func entryOf(g *mastra.Graph, run *mastra.Run) Entry {
-	s := Snapshot{RunID: run.ID, Status: status(run), Context: mastra.Object[any]{}, ActivePaths: []int{}, Graph: run.Graph, Value: mastra.JSON("{}"), ResumeLabels: labelsOf(run, ""),
+	s := Snapshot{RunID: run.ID, Status: run.Status, Context: mastra.Object[any]{}, ActivePaths: []int{}, Graph: run.Graph, Value: mastra.JSON("{}"), ResumeLabels: labelsOf(run, ""),
 		Result: run.Result, Error: run.Error, Timestamp: int64(run.UpdatedAt)}
 	if run.Input != nil {
 		s.Context = append(s.Context, mastra.Member[any]{Key: "input", Value: run.Input})

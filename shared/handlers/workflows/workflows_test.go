@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mastralambda/shared/handlers/workflows"
 	"mastralambda/shared/mastra"
@@ -79,6 +80,39 @@ func TestState(t *testing.T) {
 	}
 	if _, err := workflows.CancelRun(ctx, m, workflows.CancelInput{WorkflowID: "slowWorkflow", RunID: "slow"}); mastra.CodeOf(err) != mastra.CodeConflict {
 		t.Error(err)
+	}
+}
+
+// A run that sleeps is found as one that waits, and goes on all the same.
+func TestARunThatSleeps(t *testing.T) {
+	sleeper := mastra.NewWorkflow[Name, Name]("sleeper").Sleep(time.Hour)
+	m, s := open(t, sleeper)
+	if w := send(s, "POST", "/api/workflows/sleeper/create-run?runId=r", ""); w.Code != 200 {
+		t.Fatal(w.Body)
+	}
+	if w := send(s, "POST", "/api/workflows/sleeper/start?runId=r", `{"inputData":{"name":"x"}}`); w.Code != 200 {
+		t.Fatal(w.Body)
+	}
+	state := wait(t, m, "sleeper", "r", mastra.StatusWaiting)
+	if text(state.ActiveSteps) != `{"sleep_sleeper_0":[0]}` {
+		t.Errorf("%s", text(state))
+	}
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "runs?status=waiting", "", 200, `"runId":"r","snapshot":{"runId":"r","status":"waiting"`},
+		{"GET", "runs?status=running", "", 200, `{"runs":[],"total":0}`},
+		{"POST", "restart-all-active-workflow-runs", `{}`, 200, "restarted"},
+		{"POST", "time-travel?runId=r", `{"step":"sleep_sleeper_0"}`, 409, "still running"},
+		{"DELETE", "runs/r", "", 409, "still running"},
+		{"POST", "runs/r/cancel", "", 200, "cancelled"},
+		{"GET", "runs?status=waiting", "", 200, `{"runs":[],"total":0}`},
+	} {
+		if w := send(s, c.method, "/api/workflows/sleeper/"+c.path, c.body); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
 	}
 }
 

@@ -89,7 +89,7 @@ func (s *Store) Expired(ctx context.Context, now mastra.Time, limit int) (refs [
 		}
 		var places []place
 		for _, it := range out.Items {
-			if pk2 := textOf(it[attrPK2]); skOf(it) == headKey && strings.HasSuffix(pk2[:len(pk2)-1], "#"+string(mastra.StatusRunning)+"#") {
+			if pk2 := textOf(it[attrPK2]); skOf(it) == headKey && activePK(pk2) {
 				places = append(places, place{pkOf(it), headKey}, place{pkOf(it), leaseKey})
 			}
 		}
@@ -102,7 +102,7 @@ func (s *Store) Expired(ctx context.Context, now mastra.Time, limit int) (refs [
 			}
 			for i := 0; i < len(some) && len(refs) < limit; i += 2 {
 				head := found[some[i]]
-				if head == nil || textOf(head["status"]) != string(mastra.StatusRunning) || heldUntil(head, found[some[i+1]]) >= now {
+				if head == nil || !mastra.RunStatus(textOf(head["status"])).Active() || heldUntil(head, found[some[i+1]]) >= now {
 					continue
 				}
 				tenant, rest, _ := strings.Cut(some[i].pk, "#")
@@ -114,4 +114,10 @@ func (s *Store) Expired(ctx context.Context, now mastra.Time, limit int) (refs [
 		}
 	}
 	return refs, nil
+}
+
+// activePK says that a partition of the index of unfinished runs is one of active runs.
+func activePK(pk string) bool {
+	parts := strings.Split(pk, "#")
+	return len(parts) > 2 && mastra.RunStatus(parts[len(parts)-2]).Active()
 }

@@ -22,8 +22,9 @@ type list struct {
 	pks          []string
 	from, to     string // sort keys
 	descending   bool
-	keep         func(*entry) (bool, error)         // filters; nil keeps all
-	total        func(context.Context) (int, error) // kept; not asked where the list is filtered or has a range
+	fill         func(context.Context, []entry) error // reads what keep needs and the index has not
+	keep         func(*entry) (bool, error)           // filters; nil keeps all
+	total        func(context.Context) (int, error)   // kept; not asked where the list is filtered or has a range
 	mastra.Paging
 }
 
@@ -47,6 +48,28 @@ type entry struct {
 
 func errTooMany() error {
 	return mastra.Errorf(mastra.CodeInvalid, "There are too many to look through: ask for a narrower range of time")
+}
+
+// counted is the total of a list that none is kept of.
+func (s *Store) counted(l list) func(context.Context) (int, error) {
+	return func(ctx context.Context) (int, error) {
+		parts := make([]int, len(l.pks))
+		calls := make([]func() error, len(l.pks))
+		for i, pk := range l.pks {
+			calls[i] = func() (err error) {
+				parts[i], err = s.countKeys(ctx, query{table: l.table, index: l.index, pk: pk, from: l.from, to: l.to})
+				return err
+			}
+		}
+		if err := parallel(calls...); err != nil {
+			return 0, err
+		}
+		total := 0
+		for _, n := range parts {
+			total += n
+		}
+		return total, nil
+	}
 }
 
 // entries reads the first n of a list, of all its partitions at once.
@@ -96,6 +119,11 @@ func (s *Store) matching(ctx context.Context, l *list) ([]entry, error) {
 	}
 	if l.keep == nil {
 		return all, nil
+	}
+	if l.fill != nil {
+		if err := l.fill(ctx, all); err != nil {
+			return nil, err
+		}
 	}
 	kept := all[:0]
 	for i := range all {

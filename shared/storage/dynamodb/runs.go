@@ -371,14 +371,18 @@ func (s *Store) Runs(ctx context.Context, q mastra.RunQuery) (*mastra.Page[mastr
 			l.pks = append(l.pks, workflowPK(tenant, w, shard))
 		}
 	}
+	fits := func(e *entry) (bool, error) {
+		status, resource, _ := strings.Cut(textOf(e.sum), "\n")
+		return (q.Status == "" || status == string(q.Status)) && (q.ResourceID == "" || resource == q.ResourceID), nil
+	}
 	switch {
-	case q.Status != "" && !q.Status.Ended() && q.WorkflowID != "" && q.ResourceID == "": // an index has them alone
-		l.index, l.pks, l.total = index2, allShards(tenant, "st#"+part(q.WorkflowID)+"#"+string(q.Status)), nil
-	case q.ResourceID != "" || q.Status != "":
-		l.keep = func(e *entry) (bool, error) {
-			status, resource, _ := strings.Cut(textOf(e.sum), "\n")
-			return (q.Status == "" || status == string(q.Status)) && (q.ResourceID == "" || resource == q.ResourceID), nil
+	case q.Status != "" && !q.Status.Ended() && q.WorkflowID != "": // an index has them alone
+		l.index, l.pks = index2, allShards(tenant, "st#"+part(q.WorkflowID)+"#"+string(q.Status))
+		if l.total = s.counted(l); q.ResourceID != "" {
+			l.fill, l.keep = s.fillRuns, fits
 		}
+	case q.ResourceID != "" || q.Status != "":
+		l.keep = fits
 	}
 	return readPage(ctx, s, l, func(ctx context.Context, entries []entry) ([]mastra.Run, error) {
 		var places []place
@@ -403,4 +407,20 @@ func (s *Store) Runs(ctx context.Context, q mastra.RunQuery) (*mastra.Page[mastr
 		}
 		return runs, nil
 	})
+}
+
+// fillRuns reads of each run what the index of unfinished ones has not: whose it is.
+func (s *Store) fillRuns(ctx context.Context, entries []entry) error {
+	places := make([]place, len(entries))
+	for i, e := range entries {
+		places[i] = place{e.pk, headKey}
+	}
+	heads, err := s.batchGet(ctx, s.tables.Runs, places, false)
+	if err != nil {
+		return err
+	}
+	for i, p := range places {
+		entries[i].sum = heads[p][attrSum]
+	}
+	return nil
 }

@@ -93,6 +93,44 @@ func TestTooManyToFilter(t *testing.T) {
 	}
 }
 
+// However many runs have not ended, they are counted and listed; those of one resource, as far as they can be looked through.
+func TestManyRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 2100 runs")
+	}
+	var m meter
+	s, ctx := openTest(t, m.attach), newTenant(t)
+	for i := 0; i < maxKeys+100; i += 50 {
+		var b mastra.Batch
+		for j := range 50 {
+			b.Runs = append(b.Runs, mastra.RunUpdate{Create: true, Run: mastra.Run{ID: fmt.Sprint("r", i+j), WorkflowID: "w", ResourceID: "me", Status: mastra.StatusSuspended, CreatedAt: mastra.Time(i + j + 1)}})
+		}
+		if err := s.Commit(ctx, &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := mastra.RunQuery{WorkflowID: "w", Status: mastra.StatusSuspended, Paging: mastra.Paging{PerPage: 1}}
+	took := m.of(t, func() error {
+		p, err := s.Runs(ctx, q)
+		if err == nil && (p.Total != maxKeys+100 || len(p.Items) != 1 || p.Items[0].ID != fmt.Sprint("r", maxKeys+99) || !p.HasMore) {
+			t.Errorf("%+v", p)
+		}
+		return err
+	})
+	if took.read > 80 {
+		t.Errorf("counting takes %v", took)
+	}
+	t.Logf("%d runs counted: %v", maxKeys+100, took)
+	q.Paging = mastra.Paging{Page: 20, PerPage: 100}
+	if p, err := s.Runs(ctx, q); err != nil || len(p.Items) != 100 || p.Items[99].ID != "r0" && !p.HasMore {
+		t.Errorf("%v %+v", err, p)
+	}
+	q.ResourceID = "me"
+	if _, err := s.Runs(ctx, q); mastra.CodeOf(err) != mastra.CodeInvalid {
+		t.Errorf("%v", err)
+	}
+}
+
 // Threads whose places in the index lag are listed in their exact order all the same.
 func TestLaggingThreads(t *testing.T) {
 	s, ctx := openTest(t), newTenant(t)

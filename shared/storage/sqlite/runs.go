@@ -108,7 +108,7 @@ func (t *tx) updateRun(tenant string, u *runUpdate) error {
 	case fence != r.Fence:
 		return mastra.Errorf(mastra.CodeConflict, "This workflow run has been taken over by another process")
 	}
-	// A status that is written costs an update of the index of running runs, changed or not.
+	// A status that is written costs an update of the index of active runs, changed or not.
 	if status == r.Status {
 		_, err = t.exec("UPDATE runs SET owner = ?, lease = ?, head = ? WHERE n = ?", r.Owner, int64(r.LeaseUntil), u.head, n)
 	} else {
@@ -285,7 +285,7 @@ func (s *Store) Lease(ctx context.Context, id, owner string, until mastra.Time) 
 
 func (s *Store) Expired(ctx context.Context, now mastra.Time, limit int) (refs []mastra.RunRef, err error) {
 	err = s.readers.read(ctx, func(c *conn) error {
-		for r, err := range c.query(ctx, "SELECT tenant, id FROM runs INDEXED BY runs_running WHERE status = 'running' AND lease < ? LIMIT ?", int64(now), int64(max(0, limit))) {
+		for r, err := range c.query(ctx, "SELECT tenant, id FROM runs INDEXED BY runs_active WHERE status IN ('running', 'waiting') AND lease < ? LIMIT ?", int64(now), int64(max(0, limit))) {
 			if err != nil {
 				return err
 			}

@@ -35,8 +35,11 @@ var schema5 string
 //go:embed 6.sql
 var schema6 string
 
+//go:embed 7.sql
+var schema7 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1, schema2, schema3, schema4, schema5, schema6}
+var migrations = [...]string{schema1, schema2, schema3, schema4, schema5, schema6, schema7}
 
 // applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
 const applicationID = 0x4d6c616d

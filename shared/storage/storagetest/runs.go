@@ -182,7 +182,7 @@ var runTests = []test{
 				id     string
 				status mastra.RunStatus
 				until  mastra.Time
-			}{{"lost", mastra.StatusRunning, base}, {"held", mastra.StatusRunning, base + 1000}, {"done", mastra.StatusSuccess, base}, {"paused", mastra.StatusSuspended, base}} {
+			}{{"lost", mastra.StatusRunning, base}, {"asleep", mastra.StatusWaiting, base}, {"sleeps", mastra.StatusWaiting, base + 1000}, {"held", mastra.StatusRunning, base + 1000}, {"done", mastra.StatusSuccess, base}, {"paused", mastra.StatusSuspended, base}} {
 				run := run(r.id, r.status)
 				run.Owner, run.LeaseUntil = "a", r.until
 				e.create(run)
@@ -195,7 +195,8 @@ var runTests = []test{
 				r.Status = status[1]
 				e.ok(e.update(mastra.RunUpdate{Run: r}))
 			}
-			want = append(want, mastra.RunRef{Tenant: mastra.Tenant(e.ctx), RunID: "lost"}, mastra.RunRef{Tenant: mastra.Tenant(e.ctx), RunID: "again"})
+			want = append(want, mastra.RunRef{Tenant: mastra.Tenant(e.ctx), RunID: "lost"}, mastra.RunRef{Tenant: mastra.Tenant(e.ctx), RunID: "asleep"},
+				mastra.RunRef{Tenant: mastra.Tenant(e.ctx), RunID: "again"})
 		}
 		refs, err := e.s.Expired(e.ctx, base+500, 1_000_000)
 		e.ok(err)
@@ -205,7 +206,7 @@ var runTests = []test{
 			}
 		}
 		for _, r := range refs {
-			if slices.Contains([]string{"held", "done", "paused", "ended"}, r.RunID) {
+			if slices.Contains([]string{"held", "sleeps", "done", "paused", "ended"}, r.RunID) {
 				e.Errorf("%v should not be there", r)
 			}
 		}
@@ -215,7 +216,7 @@ var runTests = []test{
 	}},
 	{"runs/list", func(e *env) {
 		for i := range 24 {
-			r := run(fmt.Sprintf("r%02d", i), []mastra.RunStatus{mastra.StatusRunning, mastra.StatusSuccess, mastra.StatusFailed}[i%3])
+			r := run(fmt.Sprintf("r%02d", i), []mastra.RunStatus{mastra.StatusRunning, mastra.StatusSuccess, mastra.StatusFailed, mastra.StatusRunning, mastra.StatusWaiting, mastra.StatusFailed}[i%6])
 			r.WorkflowID, r.ResourceID = []string{"a", "b"}[i%2], []string{"me", "you", "her", "him"}[i%4]
 			r.CreatedAt, r.Input = base+mastra.Time(i), text("input")
 			r.Steps = mastra.Object[mastra.StepResult]{step("one", `1`)}
@@ -231,6 +232,9 @@ var runTests = []test{
 			{mastra.RunQuery{ResourceID: "you"}, func(i int) bool { return i%4 == 1 }},
 			{mastra.RunQuery{WorkflowID: "a", ResourceID: "you"}, func(int) bool { return false }},
 			{mastra.RunQuery{Status: mastra.StatusFailed}, func(i int) bool { return i%3 == 2 }},
+			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusRunning}, func(i int) bool { return i%6 == 0 }},
+			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusWaiting}, func(i int) bool { return i%6 == 4 }},
+			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusWaiting, ResourceID: "me"}, func(i int) bool { return i%12 == 4 }},
 			{mastra.RunQuery{WorkflowID: "b", Status: mastra.StatusRunning, From: base + 6, To: base + 15}, func(i int) bool { return i%6 == 3 && i >= 6 && i <= 15 }},
 		} {
 			want := []string{}

@@ -139,9 +139,7 @@ func open(c config, o Options) (_ *Process, err error) {
 	if p.log, err = logstore.Open(filepath.Join(c.dataDir, "logs"), c.LogLevel, nil); err != nil {
 		return nil, err
 	}
-	if p.storage, err = sqlite.Open(c.sqlitePath, sqlite.Keep(c.telemetry.Retention)); err != nil {
-		return nil, err
-	}
+	p.storage = sqlite.Begin(c.sqlitePath, sqlite.Keep(c.telemetry.Retention)) // a new one takes as long as all that follows
 	stores, err := p.openVectors(c, o.Vectors)
 	if err != nil {
 		return nil, err
@@ -165,8 +163,10 @@ func open(c config, o Options) (_ *Process, err error) {
 	case p.Mastra.Auth == nil:
 		p.Mastra.Auth = server.APIKeys{Store: p.storage}
 	}
-	p.Handler, err = server.New(s, Tables()...)
-	return p, err
+	if p.Handler, err = server.New(s, Tables()...); err != nil {
+		return nil, err
+	}
+	return p, p.storage.Ready()
 }
 
 // serve answers until ctx ends. Runs that another process left behind are taken over meanwhile.

@@ -62,6 +62,8 @@ type Store struct {
 	path    string
 	now     func() time.Time
 	queue   chan *write
+	opened  chan struct{} // closed when it is open, or cannot be opened
+	failed  error         // why it cannot be; read it after opened
 	drained chan struct{} // closed when the writer has ended
 	readers readers
 
@@ -89,30 +91,56 @@ var (
 // Open opens the database at path and creates it, with its folder, where it is not there. A database that cannot be
 // used (a folder that cannot be written, a file of something else or of a newer version) is an error of one line.
 func Open(path string, opts ...Option) (*Store, error) {
-	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), drained: make(chan struct{}), maxLog: maxLog, names: names{}}
+	s := Begin(path, opts...)
+	if err := s.Ready(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Begin is Open for whoever has other things to do meanwhile. Before the first use, Ready says whether it succeeded.
+func Begin(path string, opts ...Option) *Store {
+	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), opened: make(chan struct{}), drained: make(chan struct{}), maxLog: maxLog, names: names{}}
 	for _, o := range opts {
 		o(s)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("sqlite: cannot make the folder of %s: %w", path, cause(err))
+	s.readers.open = func() (*conn, error) { return open(path, timeoutSetting, "query_only(1)", "cache_size(-2000)") }
+	s.readers.slots = make(chan struct{}, maxReaders)
+	go func() {
+		defer close(s.drained)
+		s.failed = s.open()
+		if close(s.opened); s.failed == nil {
+			s.write()
+		}
+	}()
+	return s
+}
+
+// Ready waits until the database is open, or cannot be opened.
+func (s *Store) Ready() error {
+	<-s.opened
+	return s.failed
+}
+
+func (s *Store) open() (err error) {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
+		return fmt.Errorf("sqlite: cannot make the folder of %s: %w", s.path, cause(err))
 	}
 	// On a journaling file system fsync commits time stamps too, which costs as much again and makes nothing safer.
 	// Where the system has no fdatasync, fsync stays.
 	_, _ = sqlite3.Fdatasync(true)
-	var err error
-	if s.writer, err = openWriter(path); err != nil {
-		return nil, err
+	if s.writer, err = openWriter(s.path); err != nil {
+		return err
 	}
-	if left, err := s.writer.unindexed(); err != nil {
-		_ = s.writer.close()
-		return nil, err
-	} else if left {
+	left, err := s.writer.unindexed()
+	if err != nil {
+		_, s.writer = s.writer.close(), nil
+		return err
+	}
+	if left {
 		s.unindexed = 1
 	}
-	s.readers.open = func() (*conn, error) { return open(path, timeoutSetting, "query_only(1)", "cache_size(-2000)") }
-	s.readers.slots = make(chan struct{}, maxReaders)
-	go s.write()
-	return s, nil
+	return nil
 }
 
 // openWriter opens the connection that writes and brings the schema up to date.
@@ -211,6 +239,9 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	<-s.drained
 	s.readers.close()
+	if s.writer == nil { // it was never open
+		return nil
+	}
 	// The last connection to go writes the log back into the file.
 	return s.writer.close()
 }

@@ -95,7 +95,6 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 
 // write is the writer's goroutine: it ends when the queue is closed and empty.
 func (s *Store) write() {
-	defer close(s.drained)
 	group := make([]*write, 0, maxGroup)
 	var due <-chan time.Time // when what waits is indexed
 	for {

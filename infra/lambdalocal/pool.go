@@ -228,6 +228,16 @@ func (p *Pool) end(in *instance) {
 	_ = in.Close() // what is already ended
 }
 
+// Kill ends every instance at once, as a crash does. The next invocations start others.
+func (p *Pool) Kill() {
+	p.mu.Lock()
+	all := slices.Collect(maps.Keys(p.all))
+	p.mu.Unlock()
+	for _, in := range all {
+		p.end(in)
+	}
+}
+
 // Instances is how many there are.
 func (p *Pool) Instances() int {
 	p.mu.Lock()

@@ -48,16 +48,21 @@ func deploy(t *testing.T, parameters map[string]string) *deployment {
 	return deployOver(t, services.DynamoDB(t), parameters)
 }
 
-func deployOver(t *testing.T, endpoint string, parameters map[string]string) *deployment {
+func deployOver(t *testing.T, endpoint string, parameters map[string]string, env ...string) *deployment {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("it builds and runs all functions")
 	}
 	d, suffix := &deployment{served: map[string]bool{}}, strings.ToLower(mastra.NewSpanID())
+	every := map[string]string{"MODEL_DELAY": "2"}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		every[name] = value
+	}
 	var err error
 	d.Local, err = lambdalocal.Open(t.Context(), lambdalocal.LocalOptions{Template: "../../template.yaml", Build: built, DynamoDB: endpoint, VectorURL: services.Database(t), Queues: os.Getenv("AWS_ENDPOINT_URL_SQS"), Name: suffix + "-", Parameters: parameters,
 		Tables: dynamodb.Tables{Threads: "threads-" + suffix, Runs: "runs-" + suffix, Observability: "observability-" + suffix},
-		Env:    map[string]string{"MODEL_DELAY": "2"}, Logger: slog.New(slog.NewTextHandler(d, nil))})
+		Env:    every, Logger: slog.New(slog.NewTextHandler(d, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/schema"
@@ -86,7 +83,7 @@ func (x *run) callAgent(ctx context.Context, c *call, a *mastra.Agent) error {
 	}
 	w := waiting[0]
 	d := &delegated{RunID: sub.RunID, CallID: w.ID, ToolName: w.shownName(), Args: w.shownArgs(), Resume: sub.resumeSchema(w)}
-	if d.State, err = json.Marshal(origin{sub.call, sub.state}, json.OmitZeroStructFields(true), json.Deterministic(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+	if d.State, err = encodeCall(origin{sub.call, sub.state}); err != nil {
 		return err
 	}
 	c.waitIn(d, w.Waits, w.Payload)

@@ -97,7 +97,7 @@ func (x *run) update(status mastra.RunStatus, steps []step) (mastra.RunUpdate, e
 		head.Owner, head.LeaseUntil = rec.owner, now+mastra.Time(lease.Milliseconds())
 	}
 	var err error
-	if head.Input, err = json.Marshal(origin{x.call, x.head()}, json.OmitZeroStructFields(true), json.Deterministic(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+	if head.Input, err = encodeCall(origin{x.call, x.head()}); err != nil {
 		return mastra.RunUpdate{}, err
 	}
 	if status == mastra.StatusSuspended {
@@ -128,6 +128,11 @@ func (x *run) update(status mastra.RunStatus, steps []step) (mastra.RunUpdate, e
 		u.From = mastra.StatusRunning
 	}
 	return u, nil
+}
+
+// encodeCall encodes a call, or what holds one.
+func encodeCall(v any) (mastra.JSON, error) {
+	return json.Marshal(v, json.OmitZeroStructFields(true), json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // recorded says whether there is a record of the run that another process made.
@@ -185,6 +190,7 @@ func (x *run) release() error {
 		return err
 	}
 	u.Run.Owner, u.Run.LeaseUntil = "", 1
+	x.send(x.m.Now()) // where that fails, the message of its beginning finds it
 	b := &mastra.Batch{Runs: []mastra.RunUpdate{u}}
 	return x.withChunks(b, false, func() error { return x.commit(context.WithoutCancel(x.ctx), b) })
 }
@@ -299,20 +305,25 @@ func (x *run) toWatch() bool { return x.m.Queue != nil && !x.m.Alone }
 // watch has a worker look whether the run still goes on when its lease may have run out: in a bundle of functions no process
 // looks for that by itself. The message comes before the record.
 func (x *run) watch() {
-	if !x.toWatch() || x.rec.watched {
-		return
+	if !x.rec.watched {
+		x.rec.watched = x.send(x.m.Now().Add(lease + heartbeat))
+	}
+}
+
+// send has a worker look at the run at that time, and says whether the queue took it.
+func (x *run) send(at time.Time) bool {
+	if !x.toWatch() {
+		return false
 	}
 	ctx := context.WithoutCancel(x.ctx)
-	at := x.m.Now().Add(lease + heartbeat)
 	data, err := schema.Marshal(mastra.RunWork{Sent: x.now()})
 	if err == nil {
 		err = x.m.Queue.Send(ctx, mastra.Work{Kind: mastra.WorkRun, Tenant: mastra.Tenant(ctx), ID: x.RunID, Data: data, At: mastra.TimeOf(at)})
 	}
 	if err != nil {
 		x.m.Logger.ErrorContext(ctx, "nobody will notice where the run's process dies: the queue takes no work", "runId", x.RunID, "error", err)
-		return
 	}
-	x.rec.watched = true
+	return err == nil
 }
 
 // renew keeps the lease, and sees whether the run was cancelled or taken over, under rec.mu.

@@ -468,3 +468,57 @@ func TestATakeoversMessageStays(t *testing.T) {
 	}
 	close(release)
 }
+
+// sent is a queue that takes work and keeps it.
+type sent struct {
+	mastra.Queue
+	mu  sync.Mutex
+	all []mastra.Work
+}
+
+func (q *sent) Send(_ context.Context, w mastra.Work) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.all = append(q.all, w)
+	return nil
+}
+
+// An invocation's time is over in the middle of a stream: the stream says where it goes on, the run is handed over, and
+// whoever works on the queue goes on with it.
+func TestAnInvocationEndsBeforeItsStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	first, second := &stalling{words: make(chan string)}, &stalling{words: make(chan string)}
+	ends, worker := newProcess(t, path, 0, first, echoAgent()), newProcess(t, path, 0, second, echoAgent())
+	queue := &sent{}
+	ends.Queue, worker.Queue = queue, queue
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	a, _ := ends.Agent("echo-agent")
+	chunks, err := ends.runner.Stream(ctx, ends.Mastra, a, mastra.AgentCall{Messages: mastra.UserMessage("hello"), ThreadID: "t", ResourceID: "u", RunID: "run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { first.words <- "half" }()
+	begun := collect(t, chunks, nil)
+	if got := types(begun); got != "start step-start text-start text-delta goes-on" || !strings.HasSuffix(payload(t, begun[4]), `"payload":{"at":"observe"}}`) {
+		t.Errorf("%s: %s", got, payload(t, begun[len(begun)-1]))
+	}
+	if err := ends.runs.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	queue.mu.Lock()
+	last := queue.all[len(queue.all)-1]
+	queue.mu.Unlock()
+	if last.Kind != mastra.WorkRun || last.ID != "run" || last.At > mastra.TimeOf(time.Now()) {
+		t.Fatalf("%+v", queue.all)
+	}
+	if err := worker.engine.Work(t.Context(), worker.Mastra, last); err != nil {
+		t.Fatal(err)
+	}
+	second.words <- "whole"
+	close(second.words)
+	seq, err := ends.runner.Observe(t.Context(), ends.Mastra, "run", begun[3].At)
+	if got := types(collect(t, seq, err)); got != "epoch step-start text-start text-delta text-end step-finish finish" {
+		t.Errorf("%s", got)
+	}
+}

@@ -39,7 +39,19 @@ func (r *Runner) ResumeStream(ctx context.Context, m *mastra.Mastra, a *mastra.A
 
 // Observe yields a run's chunks behind after until its stream stops, wherever the run goes on.
 func (r *Runner) Observe(ctx context.Context, m *mastra.Mastra, runID string, after mastra.Position) (iter.Seq2[mastra.Chunk, error], error) {
-	return r.chunks.Follow(ctx, m, runID, after)
+	chunks, err := r.chunks.Reader(ctx, m, runID, after)
+	if err != nil {
+		return nil, err
+	}
+	return limited(ctx, m, runID, "observe", chunks), nil
+}
+
+// limited ends a stream before the invocation that it is answered in.
+func limited(ctx context.Context, m *mastra.Mastra, runID, at string, chunks func(context.Context, func(mastra.Chunk, error) bool)) iter.Seq2[mastra.Chunk, error] {
+	if m.Queue == nil || m.Alone {
+		return func(yield func(mastra.Chunk, error) bool) { chunks(ctx, yield) }
+	}
+	return runlog.Limited(ctx, mastra.Chunk{Type: mastra.ChunkGoesOn, RunID: runID, From: mastra.FromAgent, Payload: mastra.GoesOn{At: at}}, chunks)
 }
 
 // find reads a run of the agent that ctx may see.
@@ -332,7 +344,7 @@ func (x *run) stream(ctx context.Context) (iter.Seq2[mastra.Chunk, error], error
 			x.r.convs.leave(x)
 		}
 	})
-	return func(yield func(mastra.Chunk, error) bool) {
+	read := func(ctx context.Context, yield func(mastra.Chunk, error) bool) {
 		for c, err := range log.Read(ctx, int(from.Seq)) {
 			if !yield(c, err) || err != nil {
 				return
@@ -351,5 +363,9 @@ func (x *run) stream(ctx context.Context) (iter.Seq2[mastra.Chunk, error], error
 				}
 			}
 		}
-	}, nil
+	}
+	if !lasts {
+		return func(yield func(mastra.Chunk, error) bool) { read(ctx, yield) }, nil
+	}
+	return limited(ctx, x.m, x.RunID, "observe", read), nil
 }

@@ -40,7 +40,7 @@ type run struct {
 	log        *runlog.Log     // nil where nobody reads chunks
 	base       int             // where the steps of the message under way begin
 	inThread   bool            // the thread's subscribers know it
-	readTo     mastra.Position // of its inbox
+	read       map[string]bool // the messages of its inbox that it has dealt with, by their ids
 	streamed   int64           // how many chunks there were before
 	shown      string          // the message's id in chunks
 	resumed    bool            // somebody answered what it waited for
@@ -242,8 +242,11 @@ func (x *run) takeIn() (err error) {
 
 // opening is what is committed before the model is called: the user's messages, in a thread that is made if need be.
 func (x *run) opening(b *mastra.Batch) {
-	if x.call.Signal != nil {
+	if s := x.call.Signal; s != nil {
 		x.announce(b)
+		if s.Mailed && x.m.Storage != nil {
+			b.Claims = append(b.Claims, claimed(x.m, s))
+		}
 	}
 	if !x.stores() || x.blocked() {
 		return

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mastralambda/shared/agentloop"
 	"mastralambda/shared/mastra"
 )
 
@@ -169,5 +170,72 @@ func TestSignalsStandInTheirTags(t *testing.T) {
 	last := model.asked[0].Messages[len(model.asked[0].Messages)-1]
 	if last.Role != "user" || last.Text() != `<system-reminder>be brief<\/system-reminder> or not</system-reminder>` {
 		t.Errorf("%s: %s", last.Role, last.Text())
+	}
+}
+
+// What was acknowledged outlives the process: messages for the run under way and those that begin runs behind it.
+func TestMessagesOutliveTheirProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	first, second := &stalling{words: make(chan string)}, &stalling{words: make(chan string)}
+	dies := newProcess(t, path, 0, first, echoAgent())
+	a, _ := dies.Agent("echo-agent")
+	run, err := dies.runner.Send(t.Context(), dies.Mastra, a, note("m1", "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.words <- "lost"
+	queued := note("m3", "three")
+	queued.Queue = true
+	third := ""
+	for _, m := range []mastra.AgentMessage{note("m2", "two"), queued} {
+		if third, err = dies.runner.Send(t.Context(), dies.Mastra, a, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heir := newProcess(t, path, time.Minute, second, echoAgent()) // for it, the lease has run out
+	if err := heir.engine.TakeOver(t.Context(), heir.Mastra); err != nil {
+		t.Fatal(err)
+	}
+	second.words <- "found"
+	close(second.words)
+	const want = "signal one; assistant found; signal two; signal three"
+	until(t, want, func() bool { return thread(t, heir.Storage) == want })
+	until(t, "the queued message's own run", func() bool {
+		r, err := heir.Storage.Run(t.Context(), third)
+		return err == nil && r.Status == mastra.StatusSuccess && third != run
+	})
+	close(first.words) // the lost one comes to its end, too late: it takes nothing
+	if err := dies.runs.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := thread(t, heir.Storage); got != want {
+		t.Errorf("%s", got)
+	}
+}
+
+// A process that dies behind the end of a run leaves messages: they come before the thread's next one.
+func TestMessagesThatWereLeftBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	here := newProcess(t, path, 0, &script{}, echoAgent())
+	a, _ := here.Agent("echo-agent")
+	run, err := here.runner.Send(t.Context(), here.Mastra, a, note("m1", "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end of the run", func() bool { r, err := here.Storage.Run(t.Context(), run); return err == nil && r.Status.Ended() })
+	if err := here.runs.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := agentloop.Post(t.Context(), here.Mastra, run, note("m2", "two")); err != nil {
+		t.Fatal(err)
+	}
+	there := newProcess(t, path, 0, &script{}, echoAgent())
+	want := "signal one; assistant done; signal two; assistant done"
+	for _, text := range []string{"three", "four"} {
+		if _, err := there.runner.Send(t.Context(), there.Mastra, a, note(text, text)); err != nil {
+			t.Fatal(err)
+		}
+		want += "; signal " + text + "; assistant done"
+		until(t, want, func() bool { return thread(t, here.Storage) == want })
 	}
 }

@@ -125,27 +125,10 @@ func (x *execution) chunks(ctx context.Context) iter.Seq2[mastra.Chunk, error] {
 
 // limited ends a stream in time before its invocation ends, with a chunk that says that it goes on at observe.
 func (e *Engine) limited(ctx context.Context, runID string, f func(context.Context, func(mastra.Chunk, error) bool)) iter.Seq2[mastra.Chunk, error] {
-	return func(yield func(mastra.Chunk, error) bool) {
-		deadline, ok := ctx.Deadline()
-		if !ok || !e.handsOver {
-			f(ctx, yield)
-			return
-		}
-		left := time.Until(deadline)
-		short, cancel := context.WithTimeout(ctx, left-min(handOverTime/2, left/8))
-		defer cancel()
-		f(short, func(c mastra.Chunk, err error) bool {
-			if err != nil && short.Err() != nil && ctx.Err() == nil {
-				return yield(mastra.Chunk{Type: "workflow-goes-on", RunID: runID, From: mastra.FromWorkflow, Payload: goesOn{"observe"}}, nil)
-			}
-			return yield(c, err)
-		})
+	if !e.handsOver {
+		return func(yield func(mastra.Chunk, error) bool) { f(ctx, yield) }
 	}
-}
-
-// goesOn is the payload of the last chunk of a stream that is to be asked for again.
-type goesOn struct {
-	At string `json:"at"`
+	return runlog.Limited(ctx, mastra.Chunk{Type: "workflow-goes-on", RunID: runID, From: mastra.FromWorkflow, Payload: mastra.GoesOn{At: "observe"}}, f)
 }
 
 // Observe follows a run from anywhere: its stream behind a place in it, or behind the first skip chunks. Of a run that

@@ -79,6 +79,7 @@ type ThreadSignal struct {
 	Contents   InputContent
 	Metadata   JSON
 	AcceptedAt Time
+	Mailed     bool `json:"-"` // it is kept elsewhere, too: who takes it claims it
 }
 
 // AgentMessage is a ThreadSignal on its way to a thread.

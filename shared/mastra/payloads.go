@@ -34,6 +34,7 @@ const (
 	ChunkError          = "error"
 	ChunkTripwire       = "tripwire" // a processor stopped the run; nothing follows
 	ChunkAbort          = "abort"    // the run was cancelled; nothing follows
+	ChunkGoesOn         = "goes-on"  // the stream ends with its invocation; it goes on at the route of its payload
 	ChunkEpoch          = "epoch"    // another process took the run over: it goes on behind its last whole step, what came after is repeated
 )
 
@@ -135,6 +136,11 @@ type Approval struct {
 type Epoch struct {
 	Epoch int64 `json:"epoch"`
 	Steps int   `json:"steps"` // whole ones before it
+}
+
+// GoesOn is the payload of a goes-on and of a workflow-goes-on: where the stream is to be asked for.
+type GoesOn struct {
+	At string `json:"at"` // "observe", or "subscribe" of a thread
 }
 
 // Failure is the payload of error.

@@ -46,6 +46,15 @@ func (k *keeping) read(ctx context.Context, at int64, yield func(mastra.Chunk, e
 // Follow yields a run's chunks behind after until its stream stops, from wherever the run goes on. There is a
 // CodeNotFound where there is no such run that ctx may see, or its chunks are gone.
 func (r *Recorder) Follow(ctx context.Context, m *mastra.Mastra, runID string, after mastra.Position) (iter.Seq2[mastra.Chunk, error], error) {
+	follow, err := r.Reader(ctx, m, runID, after)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(mastra.Chunk, error) bool) { follow(ctx, yield) }, nil
+}
+
+// Reader is Follow for whoever reads under another context than he looks for the run.
+func (r *Recorder) Reader(ctx context.Context, m *mastra.Mastra, runID string, after mastra.Position) (func(context.Context, func(mastra.Chunk, error) bool), error) {
 	f := &follower{r: r, m: m, runID: runID, at: after}
 	if f.log(ctx) == nil {
 		if err := f.find(ctx); err != nil {
@@ -54,7 +63,7 @@ func (r *Recorder) Follow(ctx context.Context, m *mastra.Mastra, runID string, a
 	} else if resource := f.log(ctx).kept.origin.ResourceID; resource != mastra.Resource(ctx, resource) {
 		return nil, noStream(runID)
 	}
-	return func(yield func(mastra.Chunk, error) bool) {
+	return func(ctx context.Context, yield func(mastra.Chunk, error) bool) {
 		one := *f
 		one.follow(ctx, yield)
 	}, nil
@@ -245,5 +254,28 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// early is how long before a deadline a Limited stream ends.
+const early = 500 * time.Millisecond
+
+// Limited is a stream that ends a moment before ctx's deadline: with last, which says where it goes on.
+func Limited(ctx context.Context, last mastra.Chunk, chunks func(ctx context.Context, yield func(mastra.Chunk, error) bool)) iter.Seq2[mastra.Chunk, error] {
+	return func(yield func(mastra.Chunk, error) bool) {
+		deadline, ok := ctx.Deadline()
+		if !ok {
+			chunks(ctx, yield)
+			return
+		}
+		left := time.Until(deadline)
+		short, cancel := context.WithTimeout(ctx, left-min(early, left/8))
+		defer cancel()
+		chunks(short, func(c mastra.Chunk, err error) bool {
+			if err != nil && short.Err() != nil && ctx.Err() == nil {
+				return yield(last, nil)
+			}
+			return yield(c, err)
+		})
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"go.yaml.in/yaml/v3"
 
+	"mastralambda/infra/lambdalocal"
 	"mastralambda/infra/local"
 	"mastralambda/shared/handlers/agents"
 	"mastralambda/shared/handlers/logs"
@@ -29,112 +31,44 @@ import (
 var groups = map[string][]server.Route{"AgentsFunction": agents.Routes(), "WorkflowsFunction": workflows.Routes(), "ToolsFunction": tools.Routes(),
 	"MemoryFunction": memory.Routes(), "ObservabilityFunction": observability.Routes(), "VoiceFunction": voice.Routes(), "LogsFunction": logs.Routes(), "VectorsFunction": vector.Routes(), "SystemFunction": system.Routes()}
 
+// event is an Api event of template.yaml.
 type event struct {
 	function string
-	Type     string `yaml:"Type"`
-	Props    struct {
-		Path    string `yaml:"Path"`
-		Method  string `yaml:"Method"`
-		Mode    string `yaml:"ResponseTransferMode"`
-		Timeout int    `yaml:"TimeoutInMillis"`
-	} `yaml:"Properties"`
+	lambdalocal.Route
 }
 
-// events are those of template.yaml by path.
-func events(t *testing.T) map[string]event {
+// front is API Gateway's before the functions of template.yaml, none of which runs, and the events by path.
+func front(t *testing.T) (*lambdalocal.Gateway, map[string]event) {
 	t.Helper()
-	data, err := os.ReadFile("template.yaml")
+	template, err := lambdalocal.Load("template.yaml", lambdalocal.Given{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var template struct {
-		Resources map[string]struct {
-			Type       string    `yaml:"Type"`
-			Properties yaml.Node `yaml:"Properties"`
-		} `yaml:"Resources"`
-	}
-	if err := yaml.Unmarshal(data, &template); err != nil {
+	stack, err := lambdalocal.Up(template, lambdalocal.Options{Bootstraps: func(string) string { return "" }}) // refuses what API Gateway refuses
+	if err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]event{}
-	for name, r := range template.Resources {
-		if r.Type != "AWS::Serverless::Function" {
-			continue
-		}
-		var properties struct {
-			Events map[string]event `yaml:"Events"`
-		}
-		if err := r.Properties.Decode(&properties); err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range properties.Events {
-			if e.Type != "Api" {
-				continue
+	for _, f := range template.Functions {
+		for _, r := range f.Routes {
+			if other, ok := all[r.Path]; ok {
+				t.Errorf("%s belongs to %s and %s", r.Path, other.function, f.Name)
 			}
-			if other, ok := all[e.Props.Path]; ok {
-				t.Errorf("%s belongs to %s and %s", e.Props.Path, other.function, name)
-			}
-			e.function = name
-			all[e.Props.Path] = e
+			all[r.Path] = event{f.Name, r}
 		}
 	}
+	return stack.Gateway, all
+}
+
+func events(t *testing.T) map[string]event {
+	t.Helper()
+	_, all := front(t)
 	return all
-}
-
-// resource is a node of API Gateway's tree. A literal wins, then a variable, then a greedy one; a literal that leads nowhere
-// is not given up for a variable.
-type resource struct {
-	path     string
-	children map[string]*resource
-}
-
-func tree(events map[string]event) *resource {
-	root := &resource{}
-	for path := range events {
-		at := root
-		for segment := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
-			if segment == "" {
-				break
-			}
-			if at.children == nil {
-				at.children = map[string]*resource{}
-			}
-			if at.children[segment] == nil {
-				at.children[segment] = &resource{}
-			}
-			at = at.children[segment]
-		}
-		at.path = path
-	}
-	return root
-}
-
-func (r *resource) match(segments []string) string {
-	if len(segments) == 0 {
-		return r.path
-	}
-	next, greedy := r.children[segments[0]], ""
-	for name, child := range r.children {
-		switch {
-		case strings.HasSuffix(name, "+}"):
-			greedy = child.path
-		case strings.HasPrefix(name, "{") && next == nil:
-			next = child
-		}
-	}
-	if next == nil {
-		return greedy
-	}
-	if found := next.match(segments[1:]); found != "" {
-		return found
-	}
-	return greedy
 }
 
 // Every route is at its group's function, and streams exactly where it has to.
 func TestTemplateHasEveryRoute(t *testing.T) {
-	events := events(t)
-	root := tree(events)
+	gateway, events := front(t)
 	byPath, used := map[string]map[string]*server.Route{}, map[string]bool{}
 	whole := func(r server.Route) string {
 		if r.Root {
@@ -154,19 +88,18 @@ func TestTemplateHasEveryRoute(t *testing.T) {
 	for function, table := range groups {
 		for _, r := range table {
 			path := whole(r)
-			found := root.match(strings.Split(strings.Trim(path, "/"), "/"))
-			e := events[found]
+			at, by, _ := gateway.Leads(r.Method, path)
 			served++
-			if e.function != function {
-				t.Errorf("%s %s goes to %q of %q, not to %s", r.Method, path, found, e.function, function)
+			if at != function {
+				t.Errorf("%s %s goes to %q of %q, not to %s", r.Method, path, by.Path, at, function)
 			}
-			used[found] = true
+			used[by.Path] = true
 			streams := lambdahttp.Streams(byPath[path])
-			if streams && (e.Props.Mode != "RESPONSE_STREAM" || e.Props.Timeout != 900000 || strings.Contains(found, "+}")) {
-				t.Errorf("%s %s needs a streamed event of its own: %+v", r.Method, path, e.Props)
+			if streams && (!by.Streamed || by.Timeout != 15*time.Minute || strings.Contains(by.Path, "+}")) {
+				t.Errorf("%s %s needs a streamed event of its own: %+v", r.Method, path, by)
 			}
-			if !streams && (e.Props.Mode != "" || e.Props.Timeout != 0) {
-				t.Errorf("%s %s needs no stream: %+v", r.Method, path, e.Props)
+			if !streams && (by.Streamed || by.Timeout != 29*time.Second) {
+				t.Errorf("%s %s needs no stream: %+v", r.Method, path, by)
 			}
 		}
 	}
@@ -178,19 +111,19 @@ func TestTemplateHasEveryRoute(t *testing.T) {
 		t.Errorf("the functions have %d routes, the server %d", served, all)
 	}
 	for path, e := range events {
-		if e.Props.Mode != "" && !used[path] {
+		if e.Streamed && !used[path] {
 			t.Errorf("%s streams, and no route is there", path)
 		}
 	}
 }
 
-// What API Gateway refuses: siblings whose variables have different names, and literals that lack a method.
+// What API Gateway would do: answer 403 where a literal lacks a method, and refuse a policy that is too long.
 func TestTemplateKeepsAPIGatewaysRules(t *testing.T) {
 	events := events(t)
 	counts := map[string]int{}
 	for path, e := range events {
 		counts[e.function]++
-		if e.Props.Method != "ANY" {
+		if e.Method != "ANY" {
 			t.Errorf("%s: a method of its own answers 403 to all others", path)
 		}
 		if path != "/{proxy+}" && path != "/" && !strings.HasPrefix(path, "/api/") {
@@ -202,23 +135,6 @@ func TestTemplateKeepsAPIGatewaysRules(t *testing.T) {
 			t.Errorf("%s: the resource policy of %d events exceeds 20 480 bytes", function, n)
 		}
 	}
-	var siblings func(r *resource)
-	siblings = func(r *resource) {
-		variable := ""
-		for name, child := range r.children {
-			if strings.HasPrefix(name, "{") && !strings.HasSuffix(name, "+}") {
-				if variable != "" {
-					t.Errorf("%s and %s are siblings", name, variable)
-				}
-				variable = name
-			}
-			siblings(child)
-		}
-		if variable != "" && r.children["{proxy+}"] != nil {
-			t.Errorf("{proxy+} is a sibling of %s", variable)
-		}
-	}
-	siblings(tree(events))
 }
 
 // The tables of template.yaml are those that the DynamoDB backend works on.

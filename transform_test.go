@@ -136,7 +136,7 @@ func TestTransformedAPI(t *testing.T) {
 			nodes[strings.Join(strings.Split(path, "/")[:i+1], "/")] = true
 		}
 		for method, m := range methods.(object) {
-			i, streams := at(m, "x-amazon-apigateway-integration"), events[path].Props.Mode == "RESPONSE_STREAM"
+			i, streams := at(m, "x-amazon-apigateway-integration"), events[path].Streamed
 			mode, timeout, uri := at(i, "responseTransferMode"), at(i, "timeoutInMillis"), text(at(i, "uri"))
 			if method != "x-amazon-apigateway-any-method" {
 				t.Errorf("%s: %s answers 403 to all other methods", path, method)
@@ -291,7 +291,7 @@ func TestTransformedFunctions(t *testing.T) {
 		if env := text(p["Environment"]); len(env) > 4096 || strings.Contains(env, `"Ref":"Api"`) {
 			t.Errorf("%s: its environment is %d bytes or names the API", name, len(env))
 		}
-		streams := slices.ContainsFunc(slices.Collect(maps.Values(events)), func(e event) bool { return e.function == name && e.Props.Mode != "" })
+		streams := slices.ContainsFunc(slices.Collect(maps.Values(events)), func(e event) bool { return e.function == name && e.Streamed })
 		if timeout := p["Timeout"]; streams && timeout != 900.0 {
 			t.Errorf("%s streams and ends after %v s", name, timeout)
 		}

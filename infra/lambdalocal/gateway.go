@@ -64,6 +64,26 @@ func NewGateway(api API, logger *slog.Logger, pools ...*Pool) (*Gateway, error) 
 	return g, g.root.siblings()
 }
 
+// Leads says which function a request's path below the stage leads to, and by which event; ok is whether it leads anywhere.
+func (g *Gateway) Leads(method, path string) (function string, by Route, ok bool) {
+	to, _ := g.match(method, path, map[string]string{})
+	if to == nil {
+		return "", Route{}, false
+	}
+	return to.pool.Name, to.Route, true
+}
+
+func (g *Gateway) match(method, path string, values map[string]string) (*integration, *Resource) {
+	r := g.root.match(path, values)
+	if r == nil {
+		return nil, nil
+	}
+	if to := r.methods[method]; to != nil {
+		return to, r
+	}
+	return r.methods["ANY"], r
+}
+
 // siblings says what API Gateway refuses: variables of two names side by side.
 func (r *Resource) siblings() error {
 	var variables []string
@@ -96,13 +116,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	values := map[string]string{}
-	resource := g.root.match(below, values)
-	var to *integration
-	if resource != nil {
-		if to = resource.methods[r.Method]; to == nil {
-			to = resource.methods["ANY"]
-		}
-	}
+	to, resource := g.match(r.Method, below, values)
 	if to == nil {
 		g.refuse(w, r, id, "MISSING_AUTHENTICATION_TOKEN", http.StatusForbidden, "Missing Authentication Token")
 		return

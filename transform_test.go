@@ -306,6 +306,17 @@ func TestTransformedFunctions(t *testing.T) {
 			t.Errorf("%s: which alarms take an update back? %s", name, text(group.Properties))
 		}
 	}
+	// Runs are marked with the version of the worker that they are for; all else of what runs them is the same everywhere.
+	worker, _ := at(functions["WorkerFunction"].Properties, "Environment", "Variables").(object)
+	for _, name := range []string{"AgentsFunction", "WorkflowsFunction", "ToolsFunction"} {
+		env, _ := at(functions[name].Properties, "Environment", "Variables").(object)
+		env = maps.Clone(env)
+		version := text(env["CODE_VERSION"])
+		delete(env, "CODE_VERSION")
+		if !strings.HasPrefix(version, `{"Fn::GetAtt":["WorkerFunctionVersion`) || !strings.HasSuffix(version, `"Version"]}`) || text(env) != text(worker) {
+			t.Errorf("%s: version %s, environment %s, the worker's %s", name, version, text(env), text(worker))
+		}
+	}
 	for name, r := range ofType(resources, "AWS::IAM::Role") {
 		if strings.Contains(text(r.Properties["ManagedPolicyArns"]), "iam::aws:policy") && name != "ApiAccountRole" && name != "ShiftRole" {
 			t.Errorf("%s has a policy of AWS's: %s", name, text(r.Properties["ManagedPolicyArns"]))
@@ -373,8 +384,23 @@ func TestTransformedDataAndAlarms(t *testing.T) {
 	if have, want := resources["VectorMigrations"].Properties["Migrations"], migrations.Hash(); have != want {
 		t.Errorf("template.yaml: VectorMigrations has Migrations: %v; infra/migrations is %s now", have, want)
 	}
+	// The database stays, and what it is in; nothing else of the VPC, which could not be deleted by hand then, or would keep the stack.
 	cluster := resources["VectorCluster"]
-	if p := cluster.Properties; cluster.DeletionPolicy != "Snapshot" || at(p, "ServerlessV2ScalingConfiguration", "MinCapacity") != 0.0 || p["EnableIAMDatabaseAuthentication"] != true ||
+	for name, r := range resources {
+		if r.Type == "AWS::Lambda::Version" { // SAM's, which go with their functions
+			continue
+		}
+		stays := strings.HasSuffix(name, "Table") || slices.Contains([]string{"VectorCluster", "VectorSubnets", "DatabaseGroup", "SubnetA", "SubnetB", "Vpc", "ApiAccount", "ApiAccountRole"}, name)
+		if stays != (r.DeletionPolicy == "Retain") {
+			t.Errorf("%s has the deletion policy %q", name, r.DeletionPolicy)
+		}
+		for _, needed := range dependencies(r) {
+			if r.DeletionPolicy == "Retain" && resources[needed].Type != "" && resources[needed].DeletionPolicy != "Retain" {
+				t.Errorf("%s stays, and %s, which it is in, does not", name, needed)
+			}
+		}
+	}
+	if p := cluster.Properties; at(p, "ServerlessV2ScalingConfiguration", "MinCapacity") != 0.0 || p["EnableIAMDatabaseAuthentication"] != true ||
 		p["EnableHttpEndpoint"] != true || p["StorageEncrypted"] != true || len(ofType(resources, "AWS::RDS::DBProxy")) != 0 {
 		t.Errorf("the cluster does not pause, or is open: %s", text(cluster))
 	}

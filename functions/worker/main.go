@@ -11,7 +11,8 @@
 //	DEAD_QUEUE_URL            the dead-letter queue, with the longest retention there is (14 days)
 //	SCHEDULER_GROUP           a schedule group of EventBridge Scheduler
 //	SCHEDULER_ROLE_ARN        a role that scheduler.amazonaws.com assumes, which may sqs:SendMessage to the queue
-//	CODE_VERSION              a whole number that grows with each deployment (the time in seconds, for example)
+//	CODE_VERSION              a whole number that grows with each deployment; where it is not set, the worker's own published
+//	                          version, which the functions that begin runs are given
 //	WEBHOOK_URL, WEBHOOK_SECRET   optional: who is told when runs end
 //
 // Its role may, on the queue: sqs:ReceiveMessage, DeleteMessage, GetQueueAttributes (the event source mapping),

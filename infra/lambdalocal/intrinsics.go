@@ -223,6 +223,8 @@ func (r *resolver) attribute(name string) string {
 		return "arn:aws:sqs:" + Region + ":" + Account + ":" + r.given.QueuePrefix + logical
 	case attribute == "QueueName":
 		return r.given.QueuePrefix + logical
+	case attribute == "Version.Version": // here all are $LATEST
+		return "0"
 	case attribute == "Arn":
 		return "arn:aws:local:" + Region + ":" + Account + ":" + logical
 	}

@@ -17,7 +17,7 @@ with open("samconfig.toml", "rb") as f:
     given = tomllib.load(f).get(sys.argv[1], {}).get("deploy", {}).get("parameters", {}).get("parameter_overrides", [])
 for item in shlex.split(given) if isinstance(given, str) else given:
     name, _, value = item.partition("=")
-    if name not in ("DeployId", "CodeVersion"):
+    if name != "DeployId":
         print(f"{name}={json.dumps(value.strip(chr(34)))}")
 P
 )
@@ -31,4 +31,4 @@ for name in sys.argv[1:cut]:
 print(sum.hexdigest()[:16])
 P
 )
-exec sam deploy --config-env "$env" --parameter-overrides ${overrides[@]+"${overrides[@]}"} "CodeVersion=$(date +%s)" "DeployId=\"$id\""
+exec sam deploy --config-env "$env" --parameter-overrides ${overrides[@]+"${overrides[@]}"} "DeployId=\"$id\""

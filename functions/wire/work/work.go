@@ -42,9 +42,21 @@ type Worker struct {
 	settle func(context.Context) error
 }
 
+// versioned is an environment whose CODE_VERSION, where it has none, is the published version that this worker is: template.yaml
+// gives it to the functions that begin runs.
+func versioned(getenv func(string) string) func(string) string {
+	return func(name string) string {
+		v := getenv(name)
+		if name == "CODE_VERSION" && v == "" {
+			v = strings.TrimPrefix(getenv("AWS_LAMBDA_FUNCTION_VERSION"), "$LATEST")
+		}
+		return v
+	}
+}
+
 // New makes a Worker of the environment.
 func New(app func(mastra.Backends) (*mastra.Mastra, error), getenv func(string) string, out io.Writer) (*Worker, error) {
-	m, settle, err := wire.Function{App: app, Runner: runs.Backends}.Application(getenv, out)
+	m, settle, err := wire.Function{App: app, Runner: runs.Backends}.Application(versioned(getenv), out)
 	if err != nil {
 		return nil, err
 	}

@@ -143,3 +143,12 @@ func TestWorker(t *testing.T) {
 		}
 	}
 }
+
+// A worker is of its published version where nothing else is said: a plain sam deploy gives runs and workers the same one.
+func TestVersioned(t *testing.T) {
+	for want, env := range map[string]map[string]string{"7": {"AWS_LAMBDA_FUNCTION_VERSION": "7"}, "": {"AWS_LAMBDA_FUNCTION_VERSION": "$LATEST"}, "9": {"AWS_LAMBDA_FUNCTION_VERSION": "7", "CODE_VERSION": "9"}} {
+		if have := versioned(func(name string) string { return env[name] })("CODE_VERSION"); have != want {
+			t.Errorf("%v: %q", env, have)
+		}
+	}
+}

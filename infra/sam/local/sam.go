@@ -118,6 +118,7 @@ func start(ctx context.Context, o options) (_ *session, err error) {
 		"AWS_ENDPOINT_URL_LAMBDA":          fmt.Sprintf("http://%s:%d", host, invoked),
 		"VECTOR_URL":                       postgres,
 		"VECTOR_FUNCTION":                  vectorsFunction,
+		"CODE_VERSION":                     "0",
 		"QUEUE_URL":                        "", // sam local has no event sources: what would be handed over to the worker is not
 	})
 	if err != nil {

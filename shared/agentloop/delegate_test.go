@@ -65,7 +65,7 @@ func TestAnAgentWithinAsks(t *testing.T) {
 				}
 				others := models{"worker": {}, "lead": {}, "boss": {}} // in another process each model only sees what follows
 				there := newProcess(t, path, 0, others, team(&ran, deep)...)
-				page, err := there.Storage.Runs(t.Context(), mastra.RunQuery{Status: mastra.StatusSuspended, Paging: mastra.Paging{PerPage: 10}})
+				page, err := there.Storage.Runs(t.Context(), mastra.RunQuery{WorkflowID: mastra.AgentRuns + "a", Status: mastra.StatusSuspended, Paging: mastra.Paging{PerPage: 10}})
 				if err != nil || len(page.Items) != 1 || page.Items[0].ID != "run" || !strings.Contains(string(page.Items[0].Result), `"toolName":"delete","args":{"name":"x"},"requiresApproval":true`) {
 					t.Fatalf("%+v, %v", page, err)
 				}

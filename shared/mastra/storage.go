@@ -81,9 +81,9 @@ func (n *Notes) Check() error {
 	return nil
 }
 
-// RunQuery lists runs, newest first.
+// RunQuery lists the runs of a workflow, newest first.
 type RunQuery struct {
-	WorkflowID string
+	WorkflowID string // required
 	ResourceID string
 	Status     RunStatus
 	From, To   Time

@@ -109,7 +109,6 @@ func (c *commit) planRuns(p *plan) error {
 		case w.Create:
 			head := c.newHead(w, nil, p)
 			p.core = append(p.core, put(c.s.tables.Runs, head, "attribute_not_exists(#PK) OR #tok = :tok", item{":tok": text(c.token)}))
-			p.beside = append(p.beside, c.count(c.s.tables.Runs, "runs", w.Run.WorkflowID, w.Run.ID, 1))
 		case c.known != nil:
 			old := c.known.runs[place{w.pk, headKey}]
 			head := c.newHead(w, old, p)
@@ -340,43 +339,33 @@ func (s *Store) DeleteRun(ctx context.Context, id string) error {
 		}
 	}
 	return parallel(
-		func() error { return s.count(ctx, table, tenant, "runs", textOf(head["wf"]), id, mastra.NewID(), -1) },
+		func() error { return s.untally(ctx, table, tenant, textOf(head["wf"]), timeOf(head["created"])) },
 		func() error { return s.batchWrite(ctx, table, nil, keys) },
 	)
 }
 
-// Runs are read from the index of each workflow. Without a workflow, the counters tell which there are.
+// Runs are read from the index of their workflow.
 func (s *Store) Runs(ctx context.Context, q mastra.RunQuery) (*mastra.Page[mastra.Run], error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
+	if q.WorkflowID == "" {
+		return nil, mastra.Invalid("workflowId", "Required")
+	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Runs
 	l := list{table: table, index: index1, descending: true, Paging: q.Paging}
 	l.between(q.From, q.To)
-	workflows := []string{q.WorkflowID}
-	l.total = func(ctx context.Context) (int, error) {
-		n, _, err := s.total(ctx, table, tenant, "runs", &q.WorkflowID)
-		return n, err
+	for shard := range shards {
+		l.pks = append(l.pks, workflowPK(tenant, q.WorkflowID, shard))
 	}
-	if q.WorkflowID == "" {
-		n, names, err := s.total(ctx, table, tenant, "runs", nil)
-		if err != nil {
-			return nil, err
-		}
-		workflows = names
-		l.total = func(context.Context) (int, error) { return n, nil }
-	}
-	for _, w := range workflows {
-		for shard := range shards {
-			l.pks = append(l.pks, workflowPK(tenant, w, shard))
-		}
-	}
+	all := l
+	l.total = func(ctx context.Context) (int, error) { return s.tallied(ctx, all, tenant, q.WorkflowID) }
 	fits := func(e *entry) (bool, error) {
 		status, resource, _ := strings.Cut(textOf(e.sum), "\n")
 		return (q.Status == "" || status == string(q.Status)) && (q.ResourceID == "" || resource == q.ResourceID), nil
 	}
 	switch {
-	case q.Status != "" && !q.Status.Ended() && q.WorkflowID != "": // an index has them alone
+	case q.Status != "" && !q.Status.Ended(): // an index has them alone
 		l.index, l.pks = index2, allShards(tenant, "st#"+part(q.WorkflowID)+"#"+string(q.Status))
 		if l.total = s.counted(l); q.ResourceID != "" {
 			l.fill, l.keep = s.fillRuns, fits

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"mastralambda/shared/mastra"
@@ -129,6 +130,47 @@ func TestManyRuns(t *testing.T) {
 	if _, err := s.Runs(ctx, q); mastra.CodeOf(err) != mastra.CodeInvalid {
 		t.Errorf("%v", err)
 	}
+	// The number of all is kept once they were counted.
+	total := func(want int, most float64) {
+		t.Helper()
+		took := m.of(t, func() error {
+			p, err := s.Runs(ctx, mastra.RunQuery{WorkflowID: "w", Paging: mastra.Paging{PerPage: 1}})
+			if err == nil && (p.Total != want || len(p.Items) != 1) {
+				t.Errorf("%d runs, not %d", p.Total, want)
+			}
+			return err
+		})
+		if took.read > most {
+			t.Errorf("%v RRU are %v", took, most)
+		}
+	}
+	add := func(id string, at mastra.Time) {
+		t.Helper()
+		if err := s.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Create: true, Run: mastra.Run{ID: id, WorkflowID: "w", Status: mastra.StatusSuccess, CreatedAt: at}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const all = maxKeys + 100
+	total(all, 200)
+	total(all, 8)
+	add("new", s.time())
+	total(all+1, 8)
+	for i, id := range []string{"r7", "new"} { // one that is in the number, and one that is not
+		if err := s.DeleteRun(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		total(all-i, 8)
+	}
+	var wg sync.WaitGroup
+	for i := range 20 { // whoever deletes meanwhile
+		wg.Go(func() {
+			if err := s.DeleteRun(ctx, fmt.Sprint("r", 100+i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	total(all-21, 8)
 }
 
 // Threads whose places in the index lag are listed in their exact order all the same.

@@ -192,10 +192,13 @@ func (s *Store) Run(ctx context.Context, id string) (*mastra.Run, error) {
 }
 
 func (s *Store) Runs(ctx context.Context, q mastra.RunQuery) (*mastra.Page[mastra.Run], error) {
+	if q.WorkflowID == "" {
+		return nil, mastra.Invalid("workflowId", "Required")
+	}
 	tenant := mastra.Tenant(ctx)
 	l := list{columns: runColumns, table: "runs", join: " JOIN run_inputs USING (n)", order: "created", tie: "n", descending: true, Paging: q.Paging}
 	l.equal("runs.tenant", tenant)
-	l.match("workflow", q.WorkflowID)
+	l.equal("workflow", q.WorkflowID)
 	filtered := l.match("resource", q.ResourceID)
 	filtered = l.match("status", string(q.Status)) || filtered
 	filtered = l.between("created", q.From, q.To) || filtered

@@ -226,12 +226,11 @@ var runTests = []test{
 			q    mastra.RunQuery
 			want func(i int) bool
 		}{
-			{mastra.RunQuery{}, func(int) bool { return true }},
 			{mastra.RunQuery{WorkflowID: "a"}, func(i int) bool { return i%2 == 0 }},
 			{mastra.RunQuery{WorkflowID: "none"}, func(int) bool { return false }},
-			{mastra.RunQuery{ResourceID: "you"}, func(i int) bool { return i%4 == 1 }},
+			{mastra.RunQuery{WorkflowID: "b", ResourceID: "you"}, func(i int) bool { return i%4 == 1 }},
 			{mastra.RunQuery{WorkflowID: "a", ResourceID: "you"}, func(int) bool { return false }},
-			{mastra.RunQuery{Status: mastra.StatusFailed}, func(i int) bool { return i%3 == 2 }},
+			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusFailed}, func(i int) bool { return i%6 == 2 }},
 			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusRunning}, func(i int) bool { return i%6 == 0 }},
 			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusWaiting}, func(i int) bool { return i%6 == 4 }},
 			{mastra.RunQuery{WorkflowID: "a", Status: mastra.StatusWaiting, ResourceID: "me"}, func(i int) bool { return i%12 == 4 }},
@@ -250,7 +249,7 @@ var runTests = []test{
 				}), want)
 			}
 		}
-		p, err := e.s.Runs(e.ctx, mastra.RunQuery{Paging: mastra.Paging{PerPage: 1}})
+		p, err := e.s.Runs(e.ctx, mastra.RunQuery{WorkflowID: "b", Paging: mastra.Paging{PerPage: 1}})
 		e.ok(err)
 		e.equal([]any{p.Items[0].WorkflowID, p.Items[0].Input, len(p.Items[0].Steps)}, []any{"b", text("input"), 0})
 	}},

@@ -152,7 +152,7 @@ func TestCost(t *testing.T) {
 			t.Errorf("%d runs", len(p.Items))
 		}
 		return err
-	}), 10, 2, 16, 0)
+	}), 10, 3, 16, 0)
 	check("20 traces", m.of(t, func() error {
 		p, err := s.Traces(ctx, mastra.TraceQuery{Paging: mastra.Paging{PerPage: 20}})
 		if err == nil && len(p.Items) != 20 {

@@ -281,7 +281,7 @@ func (x *run) ready() {
 	}
 	x.prompt = make([]mastra.PromptMessage, 0, 4+len(x.remembered)+len(x.context.prompt)+len(x.in.prompt))
 	lines := []string{instructions, x.call.System}
-	if x.structured != nil {
+	if x.structured.answered() {
 		lines = append(lines, x.structured.instructions()...)
 	}
 	for _, s := range lines {

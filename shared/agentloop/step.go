@@ -94,7 +94,7 @@ func (x *run) ask(s *step) error {
 	}()
 	var partial partialJSON
 	request := mastra.ModelRequest{Messages: x.prompt, Tools: x.tools, ToolChoice: x.call.ToolChoice, Settings: x.call.Settings, Options: x.call.ModelOptions}
-	if x.structured != nil && !x.structured.InPrompt {
+	if x.structured.answered() && !x.structured.InPrompt {
 		request.Schema = x.structured.Schema
 	}
 	parts, err := x.processed(&request)
@@ -135,7 +135,7 @@ func (x *run) ask(s *step) error {
 				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
 			}
 			if x.log != nil {
-				if x.structured != nil && part.Type == mastra.ModelTextDelta {
+				if x.structured.answered() && part.Type == mastra.ModelTextDelta {
 					if object := partial.add(part.Text); object != nil {
 						x.emitObject(mastra.ChunkObject, object)
 					}

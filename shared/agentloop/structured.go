@@ -13,6 +13,7 @@ import (
 type structured struct {
 	*mastra.Structured
 	schema   *schema.Schema
+	by       mastra.LanguageModel // makes it out of the answer; nil where the answer is to be it
 	object   mastra.JSON
 	fellBack bool
 }
@@ -25,11 +26,19 @@ func (x *run) prepare() error {
 			return mastra.Invalid("structuredOutput.schema", "Invalid JSON Schema")
 		}
 		x.structured = &structured{Structured: s, schema: parsed}
+		if s.Model != "" {
+			if x.structured.by, err = x.m.Models(s.Model); err != nil {
+				return mastra.Invalid("structuredOutput.model", "%s", runError(err).Message)
+			}
+		}
 	}
 	return x.offerTools()
 }
 
-// instructions are what the model is told in words.
+// answered says that the agent's own model is to answer with the JSON.
+func (s *structured) answered() bool { return s != nil && s.by == nil }
+
+// instructions are what the model is told in words that is to write the JSON.
 func (s *structured) instructions() (lines []string) {
 	lines = []string{s.Instructions}
 	if s.InPrompt {
@@ -47,8 +56,15 @@ func (x *run) emitObject(kind string, object mastra.JSON) {
 // finishObject reads the answer's JSON. What does not fit is the model's failure, unless the call says otherwise.
 func (x *run) finishObject(s *step) error {
 	want := x.structured
-	object := mastra.JSON(bare(s.text()))
-	err := object.Compact()
+	text := s.text()
+	var err error
+	if want.by != nil {
+		text, err = x.structure(s, text)
+	}
+	object := mastra.JSON(bare(text))
+	if err == nil {
+		err = object.Compact()
+	}
 	if err == nil {
 		var read mastra.JSON
 		err = want.schema.Decode(object, &read)
@@ -66,6 +82,45 @@ func (x *run) finishObject(s *step) error {
 	}
 	x.emitObject(mastra.ChunkObjectResult, want.object)
 	return nil
+}
+
+const structuring = "Turn the text that follows into JSON that fits the schema. Take all values from the text; do not answer it."
+
+// structure has another model make JSON out of an answer. What it uses counts with the step.
+func (x *run) structure(s *step, answer string) (string, error) {
+	want := x.structured
+	system := structuring
+	for _, line := range want.instructions() {
+		if line != "" {
+			system += "\n" + line
+		}
+	}
+	request := mastra.ModelRequest{Messages: []mastra.PromptMessage{{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: system}}},
+		{Role: "user", Parts: []mastra.Part{{Type: mastra.PartText, Text: answer}}}}}
+	if !want.InPrompt {
+		request.Schema = want.Schema
+	}
+	var text strings.Builder
+	var partial partialJSON
+	for part, err := range want.by.Stream(x.ctx, &request) {
+		if err != nil {
+			return "", err
+		}
+		switch part.Type {
+		case mastra.ModelTextDelta:
+			if text.WriteString(part.Text); text.Len() > maxWritten {
+				return "", mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
+			}
+			if x.log != nil {
+				if object := partial.add(part.Text); object != nil {
+					x.emitObject(mastra.ChunkObject, object)
+				}
+			}
+		case mastra.ModelFinish:
+			s.Usage, s.Cost = s.Usage.Plus(part.Usage), s.Cost+part.Cost
+		}
+	}
+	return text.String(), nil
 }
 
 // bare is a text without the fence that models like to put around JSON.

@@ -104,3 +104,41 @@ func TestEndlessAnswers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Another model makes the JSON out of what the agent answers in its own words.
+func TestStructuredByAnotherModel(t *testing.T) {
+	agent := &mastra.Agent{ID: "a", Instructions: "be kind"}
+	want := &mastra.Structured{Schema: mastra.JSON(`{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}`), Instructions: "mind the case", Model: "test/other"}
+	usage := mastra.Usage{InputTokens: 2, OutputTokens: 1, TotalTokens: 3}
+	own := &script{steps: [][]mastra.ModelPart{spoken("It is ", "Paris.")}}
+	other := &script{steps: [][]mastra.ModelPart{append(spoken(`{"city": "Pa`, `ris"}`)[:4], mastra.ModelPart{Type: mastra.ModelFinish, Finish: mastra.FinishStop, Usage: usage})}}
+	w := newWorld(t, own, agent)
+	w.Models = func(id string) (mastra.LanguageModel, error) {
+		switch id {
+		case "test/other":
+			return other, nil
+		case "":
+			return own, nil
+		}
+		return nil, mastra.Errorf(mastra.CodeInvalid, "There is no model %s", id)
+	}
+	chunks, err := w.stream(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("where?"), Structured: want})
+	if err != nil || types(chunks) != "start step-start text-start text-delta text-delta text-end object object object-result step-finish finish" || string(chunks[8].Object) != `{"city":"Paris"}` {
+		t.Fatalf("%s, %v", types(chunks), err)
+	}
+	if own.asked[0].Schema != nil || len(own.asked[0].Messages) != 2 {
+		t.Errorf("the agent's model was told of the schema: %+v", own.asked[0])
+	}
+	if asked := other.asked[0]; string(asked.Schema) != string(want.Schema) || !strings.Contains(asked.Messages[0].Text(), "mind the case") || asked.Messages[1].Text() != "It is Paris." {
+		t.Errorf("the other model was asked %+v", asked)
+	}
+	own.asked, other.asked = nil, nil
+	r, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("where?"), Structured: want})
+	if err != nil || r.Text != "It is Paris." || string(r.Object) != `{"city":"Paris"}` || r.Usage.TotalTokens != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	want.Model = "test/none"
+	if _, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("where?"), Structured: want}); mastra.CodeOf(err) != mastra.CodeInvalid || !strings.Contains(err.Error(), "Invalid request body") {
+		t.Error(err)
+	}
+}

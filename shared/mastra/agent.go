@@ -103,6 +103,7 @@ type ClientTool struct {
 type Structured struct {
 	Schema       JSON
 	Instructions string // beside the agent's own
+	Model        string // "provider/model-id" of one that makes the JSON out of the answer; "": the agent's own answers it
 	InPrompt     bool   // the model is told of the schema in words: it has no other way
 	OnError      string // "strict": the run fails; "warn": there is no object; "fallback": Fallback is it
 	Fallback     JSON

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -35,6 +36,7 @@ func FromEnv(getenv func(string) string) (mastra.Models, error) {
 		return nil, err
 	}
 	var made sync.Map
+	var count atomic.Int32 // callers may name models: what is kept of them is bounded
 	return func(id string) (mastra.LanguageModel, error) {
 		id = cmp.Or(id, standard)
 		if m, ok := made.Load(id); ok {
@@ -47,10 +49,16 @@ func FromEnv(getenv func(string) string) (mastra.Models, error) {
 		if price := prices[id]; price != nil || !strings.HasPrefix(id, "offline/") {
 			m = attended{m, time.Duration(quiet) * time.Second, price}
 		}
+		if count.Add(1) > mostKept {
+			return m, nil
+		}
 		kept, _ := made.LoadOrStore(id, m)
 		return kept.(mastra.LanguageModel), nil
 	}, nil
 }
+
+// mostKept is how many models are made once only.
+const mostKept = 1000
 
 func number(getenv func(string) string, name string, otherwise int, unit string) (int, error) {
 	v := getenv(name)

@@ -46,11 +46,34 @@ type ClientTool struct {
 // StructuredOutput asks for an answer that is JSON.
 type StructuredOutput struct {
 	Schema              mastra.JSON `json:"schema"`
-	Model               mastra.JSON `json:"model,omitempty"`
+	Model               ModelName   `json:"model,omitzero"` // one that makes the JSON out of the agent's answer
 	Instructions        string      `json:"instructions,omitempty"`
 	JSONPromptInjection mastra.JSON `json:"jsonPromptInjection,omitempty"`
 	ErrorStrategy       string      `json:"errorStrategy,omitempty" enum:"strict,warn,fallback"`
 	FallbackValue       mastra.JSON `json:"fallbackValue,omitempty"`
+}
+
+// ModelName is "provider/model-id", or an object that has it as its id.
+type ModelName string
+
+func (n *ModelName) UnmarshalJSON(data []byte) error {
+	var object struct {
+		ID string `json:"id"`
+	}
+	if len(data) > 0 && data[0] == '{' {
+		err := schema.Unmarshal(data, &object)
+		*n = ModelName(object.ID)
+		return err
+	}
+	err := schema.Unmarshal(data, &object.ID)
+	*n = ModelName(object.ID)
+	return err
+}
+
+func (ModelName) JSONSchema() *schema.Doc {
+	most := 256
+	id := &schema.Doc{Type: "string", Pattern: "^[^/]+/.+$", MaxLength: &most}
+	return &schema.Doc{AnyOf: []*schema.Doc{id, {Type: "object", Required: []string{"id"}, Properties: map[string]*schema.Doc{"id": id}}}}
 }
 
 func given(v mastra.JSON) bool { return len(v) > 0 && string(v) != "null" && string(v) != "{}" }
@@ -80,14 +103,22 @@ func (in *GenerateInput) fill(c *mastra.AgentCall) error {
 	if len(c.ClientTools) > maxClientTools {
 		issues = append(issues, mastra.Issue{Field: "clientTools", Message: "Too many tools"})
 	}
-	if s := in.StructuredOutput; s != nil {
-		if given(s.Model) {
-			issues = append(issues, mastra.Issue{Field: "structuredOutput.model", Message: "Not supported by this server: the agent's own model writes the JSON"})
+	if m := in.Memory; m != nil {
+		var o struct {
+			Enabled *bool `json:"enabled"`
 		}
+		if v := m.Options.Observational; given(v) && string(v) != "false" && (schema.Unmarshal(v, &o) != nil || o.Enabled == nil || *o.Enabled) {
+			issues = append(issues, mastra.Issue{Field: "memory.options.observationalMemory", Message: "Not supported by this server"})
+		}
+		if given(m.Options.SemanticRecall.filter) {
+			issues = append(issues, mastra.Issue{Field: "memory.options.semanticRecall.filter", Message: "Not supported by this server: messages are recalled by scope"})
+		}
+	}
+	if s := in.StructuredOutput; s != nil {
 		if s.ErrorStrategy == "fallback" && len(s.FallbackValue) == 0 {
 			issues = append(issues, mastra.Issue{Field: "structuredOutput.fallbackValue", Message: "Required"})
 		}
-		c.Structured = &mastra.Structured{Schema: s.Schema, Instructions: s.Instructions, OnError: s.ErrorStrategy, Fallback: s.FallbackValue,
+		c.Structured = &mastra.Structured{Schema: s.Schema, Model: string(s.Model), Instructions: s.Instructions, OnError: s.ErrorStrategy, Fallback: s.FallbackValue,
 			InPrompt: given(s.JSONPromptInjection) && string(s.JSONPromptInjection) != "false"}
 	} else if given(in.Output) {
 		c.Structured = &mastra.Structured{Schema: in.Output}
@@ -118,6 +149,7 @@ type MemoryOptions struct {
 	SemanticRecall RecallOption   `json:"semanticRecall,omitzero"`
 	WorkingMemory  *WorkingOption `json:"workingMemory,omitzero"`
 	GenerateTitle  *bool          `json:"generateTitle,omitzero"`
+	Observational  mastra.JSON    `json:"observationalMemory,omitempty"` // not served: refused rather than overlooked
 }
 
 // ThreadRef is a thread's id, or an object with what the thread is created with.

@@ -9,6 +9,7 @@ import (
 type RecallOption struct {
 	Given bool
 	*mastra.SemanticRecall
+	filter mastra.JSON
 }
 
 func (o *RecallOption) UnmarshalJSON(data []byte) error {
@@ -21,6 +22,13 @@ func (o *RecallOption) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	o.SemanticRecall = &mastra.SemanticRecall{Range: mastra.EachSide(2)}
+	var other struct {
+		Filter mastra.JSON `json:"filter"`
+	}
+	if err := schema.Unmarshal(data, &other); err != nil {
+		return err
+	}
+	o.filter = other.Filter
 	return schema.Unmarshal(data, o.SemanticRecall)
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/server"
 )
 
@@ -97,14 +98,25 @@ type Include struct {
 	Next     int    `json:"withNextMessages,omitzero" minimum:"0" maximum:"100"`
 }
 
-// Filter keeps messages of a time.
+// Filter keeps messages of a time, of some roles, or with something in the metadata of their contents.
 type Filter struct {
 	DateRange struct {
 		Start mastra.Time `json:"start,omitzero"`
 		End   mastra.Time `json:"end,omitzero"`
 	} `json:"dateRange,omitzero"`
-	Roles    mastra.JSON `json:"roles,omitempty"` // not served: refused rather than overlooked
-	Metadata mastra.JSON `json:"metadata,omitempty"`
+	Roles    []string               `json:"roles,omitempty" maxItems:"10"`
+	Metadata map[string]mastra.JSON `json:"metadata,omitempty"`
+}
+
+// keeps says whether the filter keeps a message; its time was looked at before.
+func (f *Filter) keeps(m *mastra.Message) bool {
+	if len(f.Roles) > 0 && !slices.Contains(f.Roles, m.Role) {
+		return false
+	}
+	var c struct {
+		Metadata mastra.JSON `json:"metadata"`
+	}
+	return len(f.Metadata) == 0 || schema.Unmarshal(m.Content, &c) == nil && has(c.Metadata, f.Metadata)
 }
 
 // MessagePage is a page of messages.
@@ -135,13 +147,19 @@ func Messages(ctx context.Context, m *mastra.Mastra, in MessagesInput) (MessageP
 	newest := in.OrderBy == nil || in.OrderBy.Direction == "DESC"
 	q := mastra.MessageQuery{ThreadID: in.ThreadID, Paging: mastra.Paging{Page: in.Page, PerPage: perPage}, Descending: newest}
 	if f := in.Filter; f != nil {
-		if len(f.Roles) > 0 || len(f.Metadata) > 0 {
-			return MessagePage{}, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters",
-				Issues: []mastra.Issue{{Field: "filter", Message: "Messages are filtered by dateRange only"}}}
-		}
 		q.From, q.To = f.DateRange.Start, f.DateRange.End
 	}
-	page, err := m.Storage.Messages(ctx, q)
+	read := func(p mastra.Paging) (*mastra.Page[mastra.Message], error) {
+		q.Paging = p
+		return m.Storage.Messages(ctx, q)
+	}
+	var page *mastra.Page[mastra.Message]
+	var err error
+	if f := in.Filter; f != nil && len(f.Roles)+len(f.Metadata) > 0 {
+		page, err = filtered(q.Paging, read, f.keeps, mastra.Issue{Field: "filter", Message: fmt.Sprintf("There are more than %d messages to look at: give a dateRange", filteredMost)})
+	} else {
+		page, err = read(q.Paging)
+	}
 	if err != nil {
 		return MessagePage{}, err
 	}

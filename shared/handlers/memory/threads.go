@@ -55,34 +55,42 @@ func Threads(ctx context.Context, m *mastra.Mastra, in ThreadsInput) (ThreadPage
 
 const (
 	filteredAtOnce = 250
-	filteredMost   = 5000 // threads that a filter looks at
+	filteredMost   = 5000 // things that a filter looks at
 )
 
-// threadsWith looks at a bounded number of threads, and asks for a narrower list where there are more.
+// threadsWith are the threads that have what is wanted in their metadata.
 func threadsWith(ctx context.Context, m *mastra.Mastra, q mastra.ThreadQuery, want map[string]mastra.JSON) (*mastra.Page[mastra.Thread], error) {
-	wanted := q.Paging
-	var matching []mastra.Thread
-	for q.Paging = (mastra.Paging{PerPage: filteredAtOnce}); ; q.Page++ {
-		page, err := m.Storage.Threads(ctx, q)
+	return filtered(q.Paging, func(p mastra.Paging) (*mastra.Page[mastra.Thread], error) {
+		q.Paging = p
+		return m.Storage.Threads(ctx, q)
+	},
+		func(t *mastra.Thread) bool { return has(t.Metadata, want) },
+		mastra.Issue{Field: "metadata", Message: fmt.Sprintf("There are more than %d threads to look at: name a resourceId", filteredMost)})
+}
+
+// filtered is a page of what keep keeps. It looks at a bounded number of things, and asks for a narrower list where there are more.
+func filtered[T any](wanted mastra.Paging, read func(mastra.Paging) (*mastra.Page[T], error), keep func(*T) bool, tooMany mastra.Issue) (*mastra.Page[T], error) {
+	matching := []T{}
+	for p := (mastra.Paging{PerPage: filteredAtOnce}); ; p.Page++ {
+		page, err := read(p)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range page.Items {
-			if has(t.Metadata, want) {
-				matching = append(matching, t)
+		for i := range page.Items {
+			if keep(&page.Items[i]) {
+				matching = append(matching, page.Items[i])
 			}
 		}
 		if !page.HasMore {
 			break
 		}
-		if (q.Page+1)*filteredAtOnce >= filteredMost {
-			return nil, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters",
-				Issues: []mastra.Issue{{Field: "metadata", Message: fmt.Sprintf("There are more than %d threads to look at: name a resourceId", filteredMost)}}}
+		if (p.Page+1)*filteredAtOnce >= filteredMost {
+			return nil, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid query parameters", Issues: []mastra.Issue{tooMany}}
 		}
 	}
 	first := min(len(matching), min(wanted.Page, len(matching))*wanted.PerPage)
 	last := min(len(matching), first+wanted.PerPage)
-	return &mastra.Page[mastra.Thread]{Items: matching[first:last], Total: len(matching), HasMore: last < len(matching)}, nil
+	return &mastra.Page[T]{Items: matching[first:last], Total: len(matching), HasMore: last < len(matching)}, nil
 }
 
 // has says whether metadata has the values that are wanted.

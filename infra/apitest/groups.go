@@ -25,6 +25,7 @@ func Groups(t *testing.T, call Call, skip Skip) {
 		{"a tool of an agent runs", "POST", "/agents/docsAgent/tools/searchDocs/execute", `{"data": {"query": "How long do refunds take?"}}`, 200, `"passages":\[\{"text":"Refunds`},
 
 		{"no thread", "GET", "/memory/threads/t", "", 404, `^\{"error":"Thread not found"\}$`},
+		{"all of nobody", "DELETE", "/memory/resources/nobody", "", 200, `^\{"complete":true,"threads":0,"traces":0,"scores":0,"feedback":0\}$`},
 		{"a thread needs an agent and an owner", "POST", "/memory/threads", `{}`, 400, `"field"`},
 		{"a thread", "POST", "/memory/threads?agentId=myAgent", `{"threadId": "t", "resourceId": "ann", "title": "T", "metadata": {"k": "v"}}`, 200, `"id":"t","resourceId":"ann","title":"T","metadata":\{"k":"v"\}`},
 		{"a thread keeps its owner", "POST", "/memory/threads?agentId=myAgent", `{"threadId": "t", "resourceId": "bob"}`, 403, `Access denied`},

@@ -44,6 +44,7 @@ func Routes() []server.Route {
 		server.JSON("POST /memory/threads/:threadId/working-memory", SetWorkingMemory, write, server.Summary("Update working memory")),
 		server.JSON("POST /memory/threads/:threadId/clone", CloneThread, write, server.Summary("Clone a thread")),
 		server.JSON("POST /memory/threads/:threadId/transfer", TransferThread, write, server.Summary("Give a thread to another resource")),
+		server.JSON("DELETE /memory/resources/:resourceId", Forget, write, server.Summary("Delete what is remembered and recorded of a resource")),
 		server.JSON("POST /memory/messages/delete", DeleteMessages, write, server.Summary("Delete messages")),
 		server.JSON("POST /memory/save-messages", SaveMessages, write, server.Summary("Save messages of any thread")),
 	}

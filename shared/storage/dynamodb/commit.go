@@ -384,6 +384,9 @@ func (s *Store) total(ctx context.Context, table, tenant, kind string, name *str
 	}
 	items, err := s.query(ctx, q)
 	for _, it := range items {
+		if s.expired(it) {
+			continue
+		}
 		n += int(numberOf(it["n"]))
 		sk := skOf(it)
 		names = append(names, sk[:len(sk)-2])

@@ -122,6 +122,19 @@ func expire(it item, at mastra.Time, kept time.Duration) {
 	}
 }
 
+// expired says that an item is to be deleted by its age. DynamoDB does that some days later.
+func (s *Store) expired(it item) bool {
+	return it[TTLAttribute] != nil && numberOf(it[TTLAttribute]) <= s.now().Unix()
+}
+
+// since is the oldest moment that a list shows of what is kept that long, "" where it is kept for ever.
+func (s *Store) since(kept time.Duration) string {
+	if kept <= 0 {
+		return ""
+	}
+	return moment(mastra.TimeOf(s.now().Add(-kept)))
+}
+
 // day is the name under which what is deleted by its age is counted: the counter goes with the things. Without an age all
 // of a kind have one counter.
 func day(at mastra.Time, kept time.Duration) string {

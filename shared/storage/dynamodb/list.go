@@ -21,6 +21,7 @@ type list struct {
 	table, index string
 	pks          []string
 	from, to     string // sort keys
+	since        string // what is older is to be deleted by its age
 	descending   bool
 	fill         func(context.Context, []entry) error // reads what keep needs and the index has not
 	keep         func(*entry) (bool, error)           // filters; nil keeps all
@@ -78,7 +79,7 @@ func (s *Store) entries(ctx context.Context, l *list, descending bool, n int) ([
 	calls := make([]func() error, len(l.pks))
 	for i, pk := range l.pks {
 		calls[i] = func() (err error) {
-			found[i], err = s.query(ctx, query{table: l.table, index: l.index, pk: pk, from: l.from, to: l.to, descending: descending, consistent: l.index == "", most: n})
+			found[i], err = s.query(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to, descending: descending, consistent: l.index == "", most: n})
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 		return s.outlinesOf(ctx, q.TraceIDs, yield)
 	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
-	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...)}
+	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
 	l.between(q.From, q.To)
 	seen := 0
 	for _, n := range []int{100, 500, maxKeys + 1} {

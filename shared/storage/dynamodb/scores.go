@@ -234,7 +234,7 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 	case q.ScorerID != "":
 		l.index, l.pks = index1, allShards(tenant, "sc#"+part(q.ScorerID))
 	default:
-		l.pks = allShards(tenant, scoreList(kind))
+		l.pks, l.since = allShards(tenant, scoreList(kind)), s.since(s.kept(kind))
 		if q.SpanID == "" && q.Match == nil && q.EntityID+q.EntityType == "" && q.From == 0 && q.To == 0 {
 			l.total = func(ctx context.Context) (int, error) {
 				n, _, err := s.total(ctx, table, tenant, "scores"+kind[:1], nil)
@@ -372,7 +372,7 @@ func (s *Store) scoreItems(ctx context.Context, entries []entry) ([]item, error)
 		if it == nil {
 			it = found[places[i]]
 		}
-		if it != nil {
+		if it != nil && !s.expired(it) {
 			out = append(out, it)
 		}
 	}

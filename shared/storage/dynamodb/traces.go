@@ -232,7 +232,7 @@ func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error
 
 // spansIn are the spans in the items of a trace, in the order of their commits.
 func (s *Store) spansIn(ctx context.Context, items []item) ([]mastra.Span, error) {
-	parts := slices.DeleteFunc(slices.Clone(items), func(it item) bool { return it["spans"] == nil })
+	parts := slices.DeleteFunc(slices.Clone(items), func(it item) bool { return it["spans"] == nil || s.expired(it) })
 	slices.SortFunc(parts, func(a, b item) int { return cmp.Compare(numberOf(a["n"]), numberOf(b["n"])) })
 	var spans []mastra.Span
 	for _, it := range parts {
@@ -259,7 +259,7 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 		return nil, err
 	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
-	l := list{table: table, index: index1, pks: allShards(tenant, "L"), descending: !q.Ascending, Paging: q.Paging}
+	l := list{table: table, index: index1, pks: allShards(tenant, "L"), since: s.since(s.keep.Traces), descending: !q.Ascending, Paging: q.Paging}
 	l.between(q.From, q.To)
 	l.total = func(ctx context.Context) (int, error) {
 		n, _, err := s.total(ctx, table, tenant, "traces", nil)

@@ -121,23 +121,3 @@ test("lists tools, logs and vectors", async () => {
   assert.ok(Array.isArray((await client.listLogs({ transportId: "file" })).logs));
   assert.ok((await client.listVectors()).vectors.length);
 });
-
-test("observes: traces, scores, feedback, metrics", async () => {
-  const memory = { thread: "observed", resource: "ann" };
-  const { traceId } = await client.getAgent("myAgent").generate("What is 2+2?", { memory, tracingOptions: { tags: ["observed"] } });
-  const light = await client.listTracesLight({ filters: { tags: ["observed"] } });
-  assert.equal(light.spans[0].traceId, traceId);
-  const spans = (await client.getTraceLight(traceId)).spans;
-  assert.ok(spans.some((s) => s.spanType === "tool_call"));
-  const { branches } = await client.listBranches({ filters: { spanType: "tool_call" } });
-  assert.equal(branches[0].entityName, "calculator");
-  await client.createScore({ score: { traceId, scorerId: "quality", score: 0.5 } });
-  assert.equal((await client.listScores({ filters: { scorerId: "quality" } })).scores[0].score, 0.5);
-  assert.equal((await client.getScoreAggregate({ scorerId: "quality", aggregation: "avg" })).value, 0.5);
-  await client.createFeedback({ feedback: { traceId, feedbackType: "thumbs", value: 1 } });
-  assert.equal((await client.listFeedback({ filters: { feedbackType: "thumbs" } })).feedback[0].value, 1);
-  const tokens = await client.getMetricAggregate({ name: ["mastra_model_total_input_tokens"], aggregation: "sum" });
-  assert.ok(tokens.value > 0);
-  assert.ok((await client.getEntityNames({ entityType: "agent" })).names.includes("My Agent"));
-  assert.deepEqual(Object.keys(await client.listScorers()), []);
-});

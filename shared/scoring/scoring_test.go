@@ -9,12 +9,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mastralambda/shared/agentloop"
 	"mastralambda/shared/engine"
+	"mastralambda/shared/handlers/observability"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model/offline"
+	"mastralambda/shared/queue/local"
 	"mastralambda/shared/runlog"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/scoring"
 	"mastralambda/shared/storage/sqlite"
 )
@@ -113,5 +117,69 @@ func TestScorers(t *testing.T) {
 	}
 	if page, err = storage.Scores(t.Context(), mastra.ScoreQuery{TraceID: answer.TraceID, ScorerID: "length"}); err != nil || page.Total != 2 {
 		t.Errorf("%d scores of the trace, %v", page.Total, err)
+	}
+}
+
+// With a queue a judge of stored traces runs where its work is done: who asks for it needs no model. What is named like a
+// secret is not in the message.
+func TestScoringOnAQueue(t *testing.T) {
+	storage, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = storage.Close() })
+	ctx, quiet := t.Context(), slog.New(slog.DiscardHandler)
+	runs := runlog.NewSupervisor(quiet)
+	judge := mastra.NewJudge("judge", "Judge", "Asks a model", "judge/m", "Is it true?")
+	with := func(b mastra.Backends) *mastra.Mastra {
+		b.Storage, b.Logger = storage, quiet
+		m, err := mastra.New(mastra.Config{Scorers: []*mastra.Scorer{judge}, Backends: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	queue := local.Open(storage)
+	front := with(mastra.Backends{Queue: queue, Scoring: scoring.New(runs)})
+	worker := with(mastra.Backends{Models: func(string) (mastra.LanguageModel, error) { return fixed{offline.New(0), `{"score": 0.25}`}, nil }})
+	if err := storage.Commit(ctx, &mastra.Batch{Spans: []mastra.Span{{TraceID: "t", SpanID: "root", StartedAt: 1, EndedAt: 2, RunID: "r", EntityType: "agent", EntityID: "a", Output: mastra.JSON(`"yes"`)}}}); err != nil {
+		t.Fatal(err)
+	}
+	var in observability.ScoreTracesInput
+	if err := schema.Unmarshal([]byte(`{"scorerName": "judge", "targets": [{"traceId": "t"}, {"traceId": "none"}]}`), &in); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := observability.ScoreTraces(ctx, front, in); err != nil || out.TraceCount != 2 {
+		t.Fatalf("%+v %v", out, err)
+	}
+	front.Scoring.Score(ctx, front, []*mastra.Scorer{judge}, mastra.ScorerRun{RunID: "live", Input: mastra.JSON(`{"apiKey":"s3cret"}`), Output: mastra.JSON(`"x"`)})
+	if err := runs.Idle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		d, err := queue.Receive(ctx, time.Second, time.Minute)
+		if err != nil || d == nil {
+			t.Fatalf("%+v %v", d, err)
+		}
+		if strings.Contains(string(d.Data), "s3cret") {
+			t.Errorf("the message says %s", d.Data)
+		}
+		for range 2 { // messages may come twice
+			if err := scoring.Handler(worker)(ctx, d.Work); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := d.Handle.Done(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	page, err := storage.Scores(ctx, mastra.ScoreQuery{Ascending: true, Paging: mastra.Paging{PerPage: 20}})
+	if err != nil || page.Total != 2 {
+		t.Fatalf("%+v %v", page, err)
+	}
+	for _, s := range page.Items {
+		if s.Score != 0.25 || s.RunID != "r" && s.RunID != "live" {
+			t.Errorf("%+v", s)
+		}
 	}
 }

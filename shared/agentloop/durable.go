@@ -21,7 +21,8 @@ const (
 	recordAfter = time.Second
 	heartbeat   = 10 * time.Second
 	lookEvery   = 250 * time.Millisecond
-	atOnceKept  = 8 // commits of the keeper under way
+	atOnceKept  = 8                    // commits of the keeper under way
+	keptWaiting = 365 * 24 * time.Hour // a run that has not ended
 )
 
 // errLost ends a run that another process has, or that was cancelled elsewhere; errReleased one that is given up for
@@ -87,6 +88,11 @@ func (x *run) update(status mastra.RunStatus, steps []step) (mastra.RunUpdate, e
 	now := x.now()
 	head := mastra.Run{ID: x.RunID, WorkflowID: mastra.AgentRuns + x.agent.ID, ResourceID: x.resourceID, Status: status, Path: []string{}, TraceID: x.TraceID, SpanID: x.SpanID,
 		Context: mastra.RequestContextOf(x.ctx), Caller: mastra.Caller(x.ctx), CreatedAt: x.StartedAt, UpdatedAt: now, Fence: rec.fence, Attempts: rec.attempts}
+	if status.Ended() { // as long as its stream can be asked for
+		head.ExpiresAt = now + mastra.Time(keptFor.Milliseconds())
+	} else {
+		head.ExpiresAt = now + mastra.Time(keptWaiting.Milliseconds())
+	}
 	if len(steps) > rec.kept {
 		head.Attempts = 0
 	}

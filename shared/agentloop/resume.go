@@ -306,6 +306,7 @@ func (r *Runner) giveUp(ctx context.Context, m *mastra.Mastra, stored *mastra.Ru
 	m.Logger.ErrorContext(ctx, "a run cannot be taken over", "runId", stored.ID, "workflow", stored.WorkflowID, "reason", reason)
 	stored.Status, stored.Error = mastra.StatusFailed, &mastra.RunError{Message: "The run cannot go on", Name: "Error"}
 	stored.UpdatedAt, stored.Owner, stored.LeaseUntil, stored.Steps = mastra.TimeOf(m.Now()), "", 0, nil
+	stored.ExpiresAt = stored.UpdatedAt + mastra.Time(keptFor.Milliseconds())
 	err := m.Storage.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: *stored}}})
 	if mastra.CodeOf(err) == mastra.CodeConflict {
 		return nil

@@ -172,6 +172,7 @@ func (r *Runner) Abort(ctx context.Context, m *mastra.Mastra, threadID, expected
 		return false, err
 	}
 	stored.Status, stored.UpdatedAt, stored.Owner, stored.LeaseUntil, stored.Steps = mastra.StatusCanceled, mastra.TimeOf(m.Now()), "", 0, nil
+	stored.ExpiresAt = stored.UpdatedAt + mastra.Time(keptFor.Milliseconds())
 	err = m.Storage.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: *stored}}})
 	if mastra.CodeOf(err) == mastra.CodeConflict { // it ended, or has another owner
 		return false, nil

@@ -61,6 +61,8 @@ type Run struct {
 	Epoch       int64          `json:"epoch,omitzero"`               // of the last part of its stream; 0: nobody asked for one
 	Caller      *Principal     `json:"caller,omitempty"`             // who started or resumed it: whoever takes it over works in this name
 
+	ExpiresAt Time `json:"expiresAt,omitzero"` // it may be gone after it; 0 is never
+
 	// Kept beside the head.
 	Steps      Object[StepResult] `json:"-"` // by StepKey, in the order they first began
 	Fence      int64              `json:"-"` // raised when the run gets another owner; a writer shows the one it holds

@@ -27,7 +27,7 @@ func (c *commit) planChunks(p *plan) {
 		}
 		if b.ExpiresAt != 0 {
 			it["exp"] = number(b.ExpiresAt)
-			it[TTLAttribute] = number((int64(b.ExpiresAt) + keepExpired) / 1000)
+			it[TTLAttribute] = ttl(b.ExpiresAt)
 		}
 		var before []large
 		it["v"] = c.s.value(b.Data, table, pk, &before)

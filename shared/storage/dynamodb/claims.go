@@ -9,6 +9,9 @@ import (
 // A claim stays in the table for a while after it has expired, so that clocks may differ; nobody sees it.
 const keepExpired = 60 * 1000 // milliseconds
 
+// ttl is when DynamoDB deletes what expires at that time.
+func ttl(at mastra.Time) attribute { return number((int64(at) + keepExpired) / 1000) }
+
 func claimPK(tenant, key string) string { return partition(tenant, "K", key) }
 
 func (s *Store) Claim(ctx context.Context, key string) (*mastra.Claim, error) {
@@ -93,7 +96,7 @@ func (c *commit) planClaims(p *plan) error {
 		it := key(pk, only)
 		it["fp"], it["run"], it["status"], it["owner"] = text(k.Fingerprint), text(k.RunID), text(string(k.Status)), text(k.Owner)
 		it["lease"], it["exp"], it["tok"] = number(k.LeaseUntil), number(k.ExpiresAt), text(c.token)
-		it[TTLAttribute] = number((int64(k.ExpiresAt) + keepExpired) / 1000)
+		it[TTLAttribute] = ttl(k.ExpiresAt)
 		if k.State != nil {
 			it["st"] = c.s.value(k.State, table, pk, &p.before)
 			for _, l := range p.before { // pieces go when the claim goes

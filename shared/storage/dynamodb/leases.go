@@ -47,6 +47,9 @@ func (s *Store) Lease(ctx context.Context, id, owner string, until mastra.Time) 
 		token := mastra.NewID()
 		beat := key(pk, leaseKey)
 		beat["until"], beat["hv"], beat["tok"] = number(until), number(v), text(token)
+		if head[TTLAttribute] != nil {
+			beat[TTLAttribute] = head[TTLAttribute]
+		}
 		if holder == owner {
 			_, err = s.write(ctx, put(table, beat, "attribute_not_exists(#PK) OR #hv <= :hv", item{":hv": number(v)}), token)
 		} else {

@@ -1,7 +1,9 @@
 package dynamodb
 
 import (
+	"crypto/rand"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,5 +95,35 @@ func TestRetention(t *testing.T) {
 	write("new")
 	if got, want := shown(), "1 1 2 true 1 1 1 1 0 1 2"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// All items of a run that expires go with it: its head, its lease and large values.
+func TestRunsHaveATTL(t *testing.T) {
+	s, ctx := openTest(t), newTenant(t)
+	var large strings.Builder // that does not compress
+	for range 200 {
+		large.WriteString(rand.Text())
+	}
+	r := mastra.Run{ID: "run", WorkflowID: "agent:a", Status: mastra.StatusRunning, Owner: "p", Input: mastra.JSON(`"` + large.String() + `"`), ExpiresAt: mastra.TimeOf(time.Now().Add(time.Hour))}
+	r.Steps.Set("0", mastra.StepResult{Status: mastra.StatusSuccess, Output: r.Input})
+	if err := s.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: r, Create: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lease(ctx, "run", "p", mastra.TimeOf(time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	r.Status, r.Owner, r.Steps, r.ExpiresAt = mastra.StatusSuccess, "", nil, mastra.TimeOf(time.Now().Add(time.Minute))
+	if err := s.Commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: r}}}); err != nil {
+		t.Fatal(err)
+	}
+	items, err := s.query(ctx, query{table: s.tables.Runs, pk: runPK(mastra.Tenant(ctx), "run"), consistent: true})
+	if err != nil || len(items) < 4 {
+		t.Fatalf("%d items, %v", len(items), err)
+	}
+	for _, it := range items {
+		if at := numberOf(it[TTLAttribute]); at == 0 || skOf(it) == headKey && at > time.Now().Add(3*time.Minute).Unix() {
+			t.Errorf("%s expires at %d", skOf(it), at)
+		}
 	}
 }

@@ -34,6 +34,7 @@ type runWrite struct {
 	beginning []byte   // packed
 	results   [][]byte // packed, of Run.Steps
 	order     int64
+	now       mastra.Time
 	mustRead  bool // the results are too large or too many to be written blindly
 }
 
@@ -45,7 +46,7 @@ func (c *commit) addRuns(updates []mastra.RunUpdate) error {
 		if err := checkID("run", u.Run.ID); err != nil {
 			return err
 		}
-		w := &runWrite{RunUpdate: u, pk: runPK(c.tenant, u.Run.ID), order: c.s.seq.next(len(u.Run.Steps) + 1)}
+		w := &runWrite{RunUpdate: u, pk: runPK(c.tenant, u.Run.ID), order: c.s.seq.next(len(u.Run.Steps) + 1), now: c.now}
 		if slices.ContainsFunc(c.runs, func(o *runWrite) bool { return o.pk == w.pk }) {
 			return fmt.Errorf("dynamodb: run %q is twice in one batch", u.Run.ID)
 		}
@@ -87,6 +88,8 @@ func (w *runWrite) check(head item, token string) error {
 	switch {
 	case head != nil && textOf(head["tok"]) == token: // our own write, whose answer was lost
 		return nil
+	case w.Create && head != nil && head["exp"] != nil && timeOf(head["exp"]) < w.now:
+		return nil
 	case w.Create && head != nil:
 		return mastra.Errorf(mastra.CodeConflict, "Workflow run %s exists already", w.Run.ID)
 	case w.Create:
@@ -108,7 +111,7 @@ func (c *commit) planRuns(p *plan) error {
 		switch {
 		case w.Create:
 			head := c.newHead(w, nil, p)
-			p.core = append(p.core, put(c.s.tables.Runs, head, "attribute_not_exists(#PK) OR #tok = :tok", item{":tok": text(c.token)}))
+			p.core = append(p.core, put(c.s.tables.Runs, head, "attribute_not_exists(#PK) OR #tok = :tok OR #exp < :now", item{":tok": text(c.token), ":now": number(c.now)}))
 		case c.known != nil:
 			old := c.known.runs[place{w.pk, headKey}]
 			head := c.newHead(w, old, p)
@@ -125,6 +128,9 @@ func (c *commit) common(w *runWrite) item {
 	r := &w.Run
 	it := item{"body": blob(pack(w.head)), "status": text(string(r.Status)), "owner": text(r.Owner), "lease": number(r.LeaseUntil), "tok": text(c.token),
 		attrSum: text(string(r.Status) + "\n" + r.ResourceID)}
+	if r.ExpiresAt != 0 {
+		it["exp"], it[TTLAttribute] = number(r.ExpiresAt), ttl(r.ExpiresAt)
+	}
 	if r.Status.Ended() {
 		return it
 	}
@@ -172,6 +178,15 @@ func (c *commit) newHead(w *runWrite, old item, p *plan) item {
 		kept += len(blobOf(steps[m.Key]))
 		if order[m.Key] == nil {
 			order[m.Key] = number(w.order + int64(i))
+		}
+	}
+	if head[TTLAttribute] != nil { // pieces go when the run goes
+		for _, l := range p.before {
+			for _, piece := range l.items {
+				if pkOf(piece) == w.pk {
+					piece[TTLAttribute] = head[TTLAttribute]
+				}
+			}
 		}
 	}
 	head["st"], head["so"] = &types.AttributeValueMemberM{Value: steps}, &types.AttributeValueMemberM{Value: order}
@@ -297,6 +312,9 @@ func (s *Store) wholeRun(ctx context.Context, head, lease item, all []item) (*ma
 		return nil, errNoRun()
 	}
 	r, err := s.runOf(ctx, head, lease, all)
+	if err == nil && r.ExpiresAt != 0 && r.ExpiresAt < s.time() {
+		return nil, errNoRun()
+	}
 	if err == nil {
 		r.Steps, err = s.stepsOf(ctx, head, all)
 	}

@@ -68,3 +68,48 @@ func TestRetention(t *testing.T) {
 		t.Errorf("at the end: %d traces, %d scores, %d feedback", traces, scores, feedback)
 	}
 }
+
+// Runs that have expired go while others are written; those that have not ended stay.
+func TestExpiredRunsGo(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	s, err := Open(filepath.Join(t.TempDir(), "db"), Clock(func() time.Time { return now }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	write := func(name string, n int, status mastra.RunStatus) {
+		for i := range n {
+			r := mastra.Run{ID: fmt.Sprint(name, i), WorkflowID: "agent:a", Status: status, CreatedAt: mastra.TimeOf(now), ExpiresAt: mastra.TimeOf(now.Add(time.Hour)),
+				Steps: mastra.Object[mastra.StepResult]{{Key: "0"}}}
+			b := mastra.Batch{Runs: []mastra.RunUpdate{{Run: r, Create: true}}}
+			if err := s.Commit(t.Context(), &b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rows := func(table string) (n int64) {
+		err := s.readers.read(t.Context(), func(c *conn) error {
+			r, err := c.first("SELECT COUNT(*) FROM " + table)
+			if err == nil {
+				n = r.int(0)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	write("waits", 10, mastra.StatusSuspended)
+	write("old", 100, mastra.StatusSuccess)
+	now = now.Add(2 * time.Hour)
+	write("new", 200, mastra.StatusSuccess)
+	for _, table := range []string{"runs", "run_inputs", "steps"} {
+		if got := rows(table); got != 210 {
+			t.Errorf("%s has %d rows", table, got)
+		}
+	}
+	if p, err := s.Runs(t.Context(), mastra.RunQuery{WorkflowID: "agent:a"}); err != nil || p.Total != 210 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

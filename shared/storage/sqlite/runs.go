@@ -48,6 +48,9 @@ func encodeRuns(updates []mastra.RunUpdate) ([]runUpdate, error) {
 }
 
 func (t *tx) writeRun(tenant string, u *runUpdate) error {
+	if u.Run.ExpiresAt != 0 {
+		t.runs++
+	}
 	var err error
 	if u.Create {
 		err = t.createRun(tenant, u)
@@ -73,15 +76,20 @@ func (t *tx) writeRun(tenant string, u *runUpdate) error {
 
 func (t *tx) createRun(tenant string, u *runUpdate) error {
 	r := &u.Run
-	existing, err := t.first("SELECT n FROM runs WHERE tenant = ? AND id = ?", tenant, r.ID)
-	if err != nil {
+	existing, err := t.first("SELECT n, status, lease FROM runs WHERE tenant = ? AND id = ?", tenant, r.ID)
+	switch {
+	case err != nil:
 		return err
-	}
-	if existing != nil {
+	case existing == nil:
+	case mastra.RunStatus(existing.text(1)).Ended() && existing.int(2) > 0 && existing.time(2) < t.now:
+		if err := t.deleteRun(tenant, r.ID, existing.int(0), r.WorkflowID); err != nil {
+			return err
+		}
+	default:
 		return mastra.Errorf(mastra.CodeConflict, "Workflow run %s exists already", r.ID)
 	}
 	n, err := t.insert(`INSERT INTO runs (tenant, id, workflow, resource, status, created, fence, owner, lease, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		tenant, r.ID, r.WorkflowID, r.ResourceID, string(r.Status), int64(r.CreatedAt), r.Fence, r.Owner, int64(r.LeaseUntil), u.head)
+		tenant, r.ID, r.WorkflowID, r.ResourceID, string(r.Status), int64(r.CreatedAt), r.Fence, r.Owner, leaseOf(r), u.head)
 	if err != nil {
 		return err
 	}
@@ -110,9 +118,9 @@ func (t *tx) updateRun(tenant string, u *runUpdate) error {
 	}
 	// A status that is written costs an update of the index of active runs, changed or not.
 	if status == r.Status {
-		_, err = t.exec("UPDATE runs SET owner = ?, lease = ?, head = ? WHERE n = ?", r.Owner, int64(r.LeaseUntil), u.head, n)
+		_, err = t.exec("UPDATE runs SET owner = ?, lease = ?, head = ? WHERE n = ?", r.Owner, leaseOf(r), u.head, n)
 	} else {
-		_, err = t.exec("UPDATE runs SET status = ?, owner = ?, lease = ?, head = ? WHERE n = ?", string(r.Status), r.Owner, int64(r.LeaseUntil), u.head, n)
+		_, err = t.exec("UPDATE runs SET status = ?, owner = ?, lease = ?, head = ? WHERE n = ?", string(r.Status), r.Owner, leaseOf(r), u.head, n)
 	}
 	if err != nil {
 		return err
@@ -160,6 +168,9 @@ func (s *storedRun) decode() (*mastra.Run, error) {
 	if err := schema.Unmarshal(s.head, &s.run); err != nil {
 		return nil, err
 	}
+	if s.run.Status.Ended() { // see leaseOf
+		s.run.LeaseUntil = 0
+	}
 	if s.context != nil {
 		if err := schema.Unmarshal(s.context, &s.run.Context); err != nil {
 			return nil, err
@@ -188,7 +199,11 @@ func (s *Store) Run(ctx context.Context, id string) (*mastra.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run.decode()
+	decoded, err := run.decode()
+	if err == nil && decoded.ExpiresAt != 0 && decoded.ExpiresAt < mastra.TimeOf(s.now()) {
+		return nil, errNoRun()
+	}
+	return decoded, err
 }
 
 func (s *Store) Runs(ctx context.Context, q mastra.RunQuery) (*mastra.Page[mastra.Run], error) {
@@ -237,19 +252,66 @@ func (s *Store) DeleteRun(ctx context.Context, id string) error {
 		if r == nil {
 			return errNoRun()
 		}
-		n, workflow := r.int(0), r.text(1)
-		t.count(tenant, "runs", workflow, -1)
-		if _, err = t.exec("DELETE FROM runs WHERE n = ?", n); err == nil {
-			_, err = t.exec("DELETE FROM run_inputs WHERE n = ?", n)
-		}
-		if err == nil {
-			_, err = t.exec("DELETE FROM steps WHERE tenant = ? AND run = ?", tenant, id)
-		}
-		if err == nil {
-			_, err = t.exec("DELETE FROM chunks WHERE tenant = ? AND run = ?", tenant, id)
-		}
-		return err
+		return t.deleteRun(tenant, id, r.int(0), r.text(1))
 	})
+}
+
+func (t *tx) deleteRun(tenant, id string, n int64, workflow string) error {
+	t.count(tenant, "runs", workflow, -1)
+	_, err := t.exec("DELETE FROM runs WHERE n = ?", n)
+	if err == nil {
+		_, err = t.exec("DELETE FROM run_inputs WHERE n = ?", n)
+	}
+	if err == nil {
+		_, err = t.exec("DELETE FROM steps WHERE tenant = ? AND run = ?", tenant, id)
+	}
+	if err == nil {
+		_, err = t.exec("DELETE FROM chunks WHERE tenant = ? AND run = ?", tenant, id)
+	}
+	return err
+}
+
+// leaseOf is what the column lease holds: of a run that has ended, until when it is kept.
+func leaseOf(r *mastra.Run) int64 {
+	if r.Status.Ended() {
+		return int64(r.ExpiresAt)
+	}
+	return int64(r.LeaseUntil)
+}
+
+// forgetRuns deletes runs that have expired. It walks through all of them in the order in which they were made, two steps a
+// written one.
+func (s *Store) forgetRuns(t *tx) error {
+	if s.pastRuns.pending += 2 * int64(t.runs); s.pastRuns.pending < sweepBatch {
+		return nil
+	}
+	s.pastRuns.pending = 0
+	type place struct {
+		n                    int64
+		tenant, id, workflow string
+	}
+	var expired []place
+	seen := 0
+	for r, err := range t.query(context.Background(), "SELECT n, tenant, id, workflow, status, lease FROM runs WHERE n > ? ORDER BY n LIMIT ?", s.pastRuns.at, int64(sweepBatch)) {
+		if err != nil {
+			return err
+		}
+		seen++
+		s.pastRuns.at = r.int(0)
+		if mastra.RunStatus(r.text(4)).Ended() && r.int(5) > 0 && r.time(5) < t.now {
+			expired = append(expired, place{r.int(0), r.text(1), r.text(2), r.text(3)})
+		}
+	}
+	if seen < sweepBatch {
+		s.pastRuns.at = 0
+	}
+	for _, e := range expired {
+		if err := t.deleteRun(e.tenant, e.id, e.n, e.workflow); err != nil {
+			return err
+		}
+	}
+	t.settle(true)
+	return nil
 }
 
 func (s *Store) Lease(ctx context.Context, id, owner string, until mastra.Time) (*mastra.Run, error) {

@@ -76,7 +76,8 @@ type Store struct {
 	unindexed     int // packs, about
 	sweep         sweep
 	retention     retention
-	expired       int // blocks of chunks to look at
+	expired       int                         // blocks of chunks to look at
+	pastRuns      struct{ pending, at int64 } // runs to look at, and where that stands
 	untilLogCheck int
 	maxLog        int64
 

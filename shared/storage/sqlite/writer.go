@@ -36,6 +36,7 @@ type tx struct {
 	packs    int             // of spans
 	claims   int             // written in this transaction
 	chunks   int             // blocks of them
+	runs     int             // those that expire
 	totals   map[counter]int // changes by the writes that succeeded
 	own      []change        // changes by the write under way
 }
@@ -213,6 +214,11 @@ func (s *Store) transaction(group []*write) (err error) {
 	}
 	if t.chunks > 0 {
 		if err := s.forgetChunks(t); err != nil {
+			return err
+		}
+	}
+	if t.runs > 0 {
+		if err := s.forgetRuns(t); err != nil {
 			return err
 		}
 	}

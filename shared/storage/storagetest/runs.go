@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"mastralambda/shared/mastra"
 )
@@ -49,6 +50,24 @@ var runTests = []test{
 		e.equal(*got, want)
 		_, err := e.s.Run(e.ctx, "none")
 		e.shows(mastra.CodeNotFound, "Workflow run not found", err)
+	}},
+	{"runs/expired", func(e *env) {
+		old, live := run("old", mastra.StatusSuccess), run("live", mastra.StatusSuccess)
+		old.Input = text(strings.Repeat("x", 5000))
+		old.ExpiresAt, live.ExpiresAt = now()-1, now()+60_000
+		e.create(old)
+		e.create(live)
+		_, err := e.s.Run(e.ctx, "old")
+		e.refuses(mastra.CodeNotFound, err)
+		e.equal(e.readRun("live").ExpiresAt, live.ExpiresAt)
+		e.refuses(mastra.CodeConflict, e.s.Commit(e.ctx, &mastra.Batch{Runs: []mastra.RunUpdate{{Run: live, Create: true}}}))
+		again := run("old", mastra.StatusRunning) // its id is free again
+		again.ExpiresAt = now() + 60_000
+		e.create(again)
+		again.Status, again.ExpiresAt = mastra.StatusFailed, now()-1
+		e.ok(e.update(mastra.RunUpdate{Run: again}))
+		_, err = e.s.Run(e.ctx, "old")
+		e.refuses(mastra.CodeNotFound, err)
 	}},
 	{"runs/the whole allowed caller", func(e *env) {
 		for _, permissions := range [][]string{nil, {}, {"agents:read"}} {

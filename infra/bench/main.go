@@ -97,7 +97,13 @@ func (b *bench) measure(ctx context.Context) error {
 	if err := b.withServer(ctx, conformance, twin); err != nil {
 		return err
 	}
-	return b.withServer(ctx, local, own)
+	if err := b.withServer(ctx, local, own); err != nil {
+		return err
+	}
+	if b.wants("tracing") {
+		b.measureTracing(ctx, local)
+	}
+	return ctx.Err()
 }
 
 // withServer measures what one of our two servers answers.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -119,6 +120,45 @@ func (b *bench) grow(ctx context.Context, address string, pid int, most time.Dur
 		}
 	}
 	return g, nil
+}
+
+// measureTracing measures answers with tracing on and off, in turns.
+func (b *bench) measureTracing(ctx context.Context, binary string) {
+	progress("tracing")
+	const turns = 3
+	answers := cases()[slices.IndexFunc(cases(), func(c benchCase) bool { return c.name == "myAgent answers" })].load
+	var perSecond [2]float64
+	err := func() (err error) {
+		var servers [2]*process
+		for i, rate := range []string{"0", "1"} {
+			if servers[i], err = start(ctx, b.folder, binary, "TRACE_RATE="+rate); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, servers[i].stop()) }()
+			if _, err := servers[i].firstAnswer(ctx, "/health"); err != nil {
+				return err
+			}
+		}
+		for turn := range 1 + turns { // the first one warms up
+			for i, s := range servers {
+				f := answers.run(ctx, s.address, b.concurrency, limit{time: b.duration})
+				if f.err != nil {
+					return f.err
+				}
+				if turn > 0 {
+					perSecond[i] += f.perSecond / turns
+				}
+			}
+		}
+		return nil
+	}()
+	if err != nil {
+		b.report.fail("tracing", err)
+		return
+	}
+	cost := 1 - perSecond[1]/perSecond[0]
+	b.report.add(row{name: fmt.Sprintf("tracing's share, c=%d", b.concurrency), ours: fmt.Sprintf("%.0f%%: %.0f req/s with, %.0f without", 100*cost, perSecond[1], perSecond[0]),
+		note: fmt.Sprintf("myAgent answers, TRACE_RATE 1 and 0, %d times in turns", turns)}.verdict("under 15%", cost < 0.15))
 }
 
 // measureLoad measures one load here and there.

@@ -37,7 +37,7 @@ type process struct {
 }
 
 // start forks binary on a free port. Its answers are not waited for.
-func start(ctx context.Context, folder, binary string) (p *process, err error) {
+func start(ctx context.Context, folder, binary string, settings ...string) (p *process, err error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
@@ -52,6 +52,7 @@ func start(ctx context.Context, folder, binary string) (p *process, err error) {
 	data := filepath.Join(p.data, "data")
 	p.cmd = exec.CommandContext(ctx, binary)
 	p.cmd.Env = append(environment(), "PORT="+strconv.Itoa(port), "DATA_DIR="+data, "STORAGE_URL=sqlite://"+filepath.Join(data, "mastra.db"), "MODEL_DELAY=0")
+	p.cmd.Env = append(p.cmd.Env, settings...)
 	p.cmd.Stderr = p.stderr
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = 30 * time.Second

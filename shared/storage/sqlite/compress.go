@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -18,10 +20,18 @@ func compress(body []byte) []byte {
 	if len(body) < minCompressed {
 		return body
 	}
-	out := make([]byte, 1+s2.MaxEncodedLen(len(body)))
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	if n := 1 + s2.MaxEncodedLen(len(body)); cap(*room) < n {
+		*room = make([]byte, n)
+	}
+	out := (*room)[:cap(*room)]
 	out[0] = compressed
-	return out[:1+len(s2.Encode(out[1:], body))]
+	return bytes.Clone(out[:1+len(s2.Encode(out[1:], body))])
 }
+
+// rooms is where bodies are compressed: what comes of it is far smaller.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxBody is more bytes than any body has: damage is not to take all memory.
 const maxBody = 1 << 28

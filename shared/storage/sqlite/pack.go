@@ -52,7 +52,7 @@ func packSpans(spans []mastra.Span) ([]pack, error) {
 			copy(p.spans[1:], p.spans[:root])
 			p.spans[0] = s
 		}
-		p.body = compress(encodePack(p.spans))
+		p.body = packBody(p.spans)
 	}
 	return packs, nil
 }
@@ -101,16 +101,28 @@ const (
 	sameContent = 1 // as that of the span before
 )
 
-func encodePack(spans []*mastra.Span) []byte {
+// packBody is the body of a pack as it is stored.
+func packBody(spans []*mastra.Span) []byte {
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	*room = encodePack((*room)[:0], spans)
+	if len(*room) < minCompressed {
+		return bytes.Clone(*room)
+	}
+	return compress(*room)
+}
+
+// encodePack appends a body before it is compressed to b, which is empty.
+func encodePack(b []byte, spans []*mastra.Span) []byte {
 	size := 128 + 64*len(spans)
 	for _, s := range spans {
 		for _, c := range contentsOf(s) {
 			size += len(*c)
 		}
 	}
-	o := outliner{b: append(make([]byte, 0, size), packVersion)}
+	o := outliner{b: append(slices.Grow(b, size), packVersion)}
 	o.outline(spans)
-	b := o.b
+	b = o.b
 	var last *mastra.Span
 	for _, s := range spans {
 		for i, c := range contentsOf(s) {

@@ -59,6 +59,10 @@ func BenchmarkFunctions(b *testing.B) {
 	for _, file := range mains {
 		folder := filepath.Base(filepath.Dir(file))
 		b.Run(folder, func(b *testing.B) {
+			env := env
+			if folder == "worker" { // it does not start without
+				env = append(slices.Clone(env), "QUEUE_URL=http://127.0.0.1/q", "QUEUE_ARN=arn:aws:sqs:us-east-1:1:q", "DEAD_QUEUE_URL=http://127.0.0.1/d", "SCHEDULER_GROUP=g", "SCHEDULER_ROLE_ARN=arn:aws:iam::1:role/r")
+			}
 			file, times := bootstrap(b, folder), []time.Duration{}
 			var idle, used int64
 			for range 10 { // whatever the number of iterations

@@ -5,6 +5,7 @@ import (
 
 	"mastralambda/infra/local"
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/server"
 )
 
@@ -14,6 +15,11 @@ func TestEveryRouteCompiles(t *testing.T) {
 		for _, r := range table {
 			if err := r.Check(); err != nil {
 				t.Error(err)
+			}
+			if r.Out != nil {
+				if err := schema.Of(r.Out).Check(); err != nil {
+					t.Errorf("the answer of %s %s: %v", r.Method, r.Path, err)
+				}
 			}
 			if r.Permission == "" && !r.Public {
 				t.Errorf("%s %s needs no permission", r.Method, r.Path)

@@ -140,6 +140,16 @@ func (s *Schema) JSON() JSON {
 	return d.json
 }
 
+// Published is the schema of a type that is only shown, as Schema.JSON; nothing of it is kept. One that cannot be inferred is
+// that of any JSON.
+func Published(t reflect.Type) JSON {
+	d, err := describe(t)
+	if err != nil {
+		return JSON("{}")
+	}
+	return d.json
+}
+
 // MarshalJSON publishes the schema.
 func (s *Schema) MarshalJSON() ([]byte, error) {
 	d, err := s.document()

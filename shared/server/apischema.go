@@ -21,6 +21,13 @@ type apiRoute struct {
 }
 
 func (s *Server) serveAPISchema(w http.ResponseWriter, r *http.Request, _ any) {
+	s.writeJSON(w, r, http.StatusOK, struct {
+		Version int        `json:"version"`
+		Routes  []apiRoute `json:"routes"`
+	}{1, s.apiRoutes()})
+}
+
+func (s *Server) listRoutes() []apiRoute {
 	list := make([]apiRoute, 0, len(s.routes))
 	for i := range s.routes {
 		route := &s.routes[i]
@@ -30,7 +37,7 @@ func (s *Server) serveAPISchema(w http.ResponseWriter, r *http.Request, _ any) {
 		in := route.input()
 		a := apiRoute{Method: route.Method, Path: route.Path, ResponseType: "json"}
 		if route.Out != nil {
-			a.Response = outSchema(route.Out)
+			a.Response = schema.Published(route.Out)
 		} else {
 			a.ResponseType = "stream"
 		}
@@ -48,10 +55,7 @@ func (s *Server) serveAPISchema(w http.ResponseWriter, r *http.Request, _ any) {
 		}
 		list = append(list, a)
 	}
-	s.writeJSON(w, r, http.StatusOK, struct {
-		Version int        `json:"version"`
-		Routes  []apiRoute `json:"routes"`
-	}{1, list})
+	return list
 }
 
 // servePermissions lists what a key's permissions may hold: what the routes ask for, "group:*" and "*".

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"reflect"
 	"strconv"
 	"strings"
 
@@ -78,7 +77,7 @@ func (s *Server) operation(r *Route) mastra.Object[any] {
 	}
 	success := map[string]any{"description": "OK"}
 	if r.Out != nil {
-		success = content("application/json", outSchema(r.Out))
+		success = content("application/json", schema.Published(r.Out))
 		success["description"] = "OK"
 	} else {
 		success["content"] = map[string]any{r.MediaType: map[string]any{"schema": map[string]string{"type": "string"}}}
@@ -94,15 +93,6 @@ func (s *Server) operation(r *Route) mastra.Object[any] {
 
 func content(media string, doc mastra.JSON) map[string]any {
 	return map[string]any{"content": map[string]any{media: map[string]any{"schema": doc}}}
-}
-
-// outSchema describes an answer; one that inference cannot describe is any JSON.
-func outSchema(t reflect.Type) mastra.JSON {
-	s := schema.Of(t)
-	if s.Check() != nil {
-		return mastra.JSON("{}")
-	}
-	return s.JSON()
 }
 
 func operationID(r *Route) string {

@@ -33,6 +33,7 @@ type Server struct {
 	routes       []Route
 	root         node
 	openAPI      func() ([]byte, error)
+	apiRoutes    func() []apiRoute
 }
 
 // New checks the tables and makes the server ready. Two routes of one method and path are an error.
@@ -46,7 +47,7 @@ func New(s Server, tables ...[]Route) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.openAPI = sync.OnceValues(s.describe)
+	s.openAPI, s.apiRoutes = sync.OnceValues(s.describe), sync.OnceValue(s.listRoutes)
 	nothing := func() *input { return newInput(reflect.TypeFor[struct{}]()) }
 	return &s, errors.Join(
 		s.root.add(http.MethodGet, s.Prefix+"/system/api-schema", &Route{Permission: "system:read", serve: (*Server).serveAPISchema, input: nothing}),

@@ -11,7 +11,7 @@ func Groups(t *testing.T, call Call, skip Skip) {
 	check(t, call, skip, []Case{
 		{"generate, deprecated path", "POST", "/agents/myAgent/generate/vnext", `{"messages": "Tell me a story"}`, 200, `"text":"Once upon`},
 		{"stream, deprecated path", "POST", "/agents/myAgent/stream/vnext", `{"messages": "hi"}`, 200, "\x1e$"},
-		{"what is not served is refused", "POST", "/agents/myAgent/generate", `{"messages": "hi", "clientTools": {"no name": {}}, "structuredOutput": {"schema": {"type": "object"}, "model": "other/model", "errorStrategy": "fallback"}}`, 400, `"field":"clientTools.no name".*"field":"structuredOutput.model".*"field":"structuredOutput.fallbackValue"`},
+		{"what is not served is refused", "POST", "/agents/myAgent/generate", `{"messages": "hi", "clientTools": {"no name": {}}, "structuredOutput": {"schema": {"type": "object"}, "model": "other/model", "errorStrategy": "fallback"}}`, 400, `"field":"clientTools.no name".*"field":"structuredOutput.fallbackValue"`},
 		{"every issue", "POST", "/agents/myAgent/generate", `{"messages": [{"role": "wizard"}], "maxSteps": 0, "memory": {}}`, 400, `"field":"messages.0.*"field":"memory.thread".*"field":"maxSteps"`},
 		{"instructions in many forms", "POST", "/agents/myAgent/generate", `{"messages": ["hi"], "instructions": ["a", "b"], "system": {"role": "system", "content": "c"}, "toolChoice": "none"}`, 200, `"finishReason":"stop"`},
 

@@ -112,7 +112,15 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 	}
 	u.From = mastra.StatusSuspended
 	x.watch()
-	err = x.commit(context.WithoutCancel(ctx), &mastra.Batch{Runs: []mastra.RunUpdate{u}})
+	b := &mastra.Batch{Runs: []mastra.RunUpdate{u}}
+	if x.call.ThreadID != "" { // its subscribers elsewhere are to hear of it
+		block, err := note(threadLog+x.call.ThreadID, x.resourceID, m.Now(), threadRun{x.RunID})
+		if err != nil {
+			return nil, err
+		}
+		b.Chunks = []mastra.ChunkBlock{block}
+	}
+	err = x.commit(context.WithoutCancel(ctx), b)
 	if mastra.CodeOf(err) == mastra.CodeConflict {
 		return nil, notSuspended(a, c.RunID)
 	} else if err != nil {

@@ -37,15 +37,12 @@ func (r *Runner) Subscribe(ctx context.Context, m *mastra.Mastra, threadID strin
 				next = append(next, stored.ID)
 			}
 		}
-		seen := map[string]bool{}
+		places := map[string]mastra.Position{} // what was seen of each run: one that somebody answers goes on
+		var resumed []string                   // those that go on and are not heard of yet
 		for every := lookEvery; ; {
 			for _, id := range next {
-				if seen[id] {
-					continue
-				}
-				seen[id] = true
-				every = lookEvery
-				chunks, err := r.chunks.Follow(ctx, m, id, mastra.Position{})
+				place, known := places[id]
+				chunks, err := r.chunks.Follow(ctx, m, id, place)
 				if mastra.CodeOf(err) == mastra.CodeNotFound { // not for the caller to see
 					continue
 				}
@@ -55,10 +52,18 @@ func (r *Runner) Subscribe(ctx context.Context, m *mastra.Mastra, threadID strin
 				}
 				for c, err := range chunks {
 					if err == nil {
+						places[id] = c.At
 						c, err = slim(c)
 					}
 					if !yield(c, err) || err != nil {
 						return
+					}
+				}
+				if places[id] != place || !known {
+					every = lookEvery
+				} else if m.Storage != nil {
+					if stored, err := m.Storage.Run(ctx, id); err == nil && stored.Status == mastra.StatusRunning {
+						resumed = append(resumed, id)
 					}
 				}
 			}
@@ -82,6 +87,7 @@ func (r *Runner) Subscribe(ctx context.Context, m *mastra.Mastra, threadID strin
 					break
 				}
 				every = min(2*every, 4*lookEvery)
+				next, resumed = append(next, resumed...), nil
 				blocks, err := m.Storage.Chunks(ctx, threadLog+threadID, after, 100)
 				if err != nil && ctx.Err() == nil {
 					yield(mastra.Chunk{}, err)

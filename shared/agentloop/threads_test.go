@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -237,5 +238,60 @@ func TestMessagesThatWereLeftBehind(t *testing.T) {
 		}
 		want += "; signal " + text + "; assistant done"
 		until(t, want, func() bool { return thread(t, here.Storage) == want })
+	}
+}
+
+// A subscriber sees what a run asks, and what follows the answer, wherever that is given.
+func TestAnAnswerReachesTheThread(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		t.Run(map[bool]string{false: "here", true: "from another process"}[remote], func(t *testing.T) {
+			var ran atomic.Int32
+			path := filepath.Join(t.TempDir(), "db")
+			here := newProcess(t, path, 0, &script{steps: [][]mastra.ModelPart{asks("delete", `{"name":"x"}`)}}, deleter(&ran))
+			there := here
+			if remote {
+				there = newProcess(t, path, 0, &script{}, deleter(&ran))
+			}
+			a, _ := here.Agent("a")
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			defer stop()
+			chunks, err := here.runner.Subscribe(ctx, here.Mastra, "t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var seen []mastra.Chunk
+			asked, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(ended)
+				for c, err := range chunks {
+					if err != nil {
+						return
+					}
+					switch seen = append(seen, c); c.Type {
+					case mastra.ChunkApproval:
+						close(asked)
+					case mastra.ChunkFinish:
+						return
+					}
+				}
+			}()
+			time.Sleep(50 * time.Millisecond) // it has begun
+			id, err := here.runner.Send(t.Context(), here.Mastra, a, note("m1", "go"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-asked
+			until(t, "the run waits", func() bool {
+				r, err := here.Storage.Run(t.Context(), id)
+				return err == nil && r.Status == mastra.StatusSuspended
+			})
+			if _, err := there.runner.ResumeStream(t.Context(), there.Mastra, a, mastra.AgentResume{RunID: id, Data: mastra.JSON(`{"approved":true}`)}); err != nil {
+				t.Fatal(err)
+			}
+			<-ended
+			if got := types(seen); !strings.HasSuffix(got, "tool-call tool-call-approval tool-result step-finish step-start text-start text-delta text-end step-finish finish") || ran.Load() != 1 {
+				t.Errorf("seen: %s", got)
+			}
+		})
 	}
 }

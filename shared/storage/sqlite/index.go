@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -13,7 +12,7 @@ import (
 // by itself would take, and without that anybody waits for it. Whoever reads first brings it up to date (Store.indexed).
 
 const (
-	indexBatch = 512         // packs
+	indexBatch = 2048        // packs
 	indexDelay = time.Second // after which fewer are indexed, too
 )
 
@@ -38,7 +37,7 @@ func (s *Store) indexed(ctx context.Context, f func(*conn) error) error {
 		if err != nil || !behind {
 			return err
 		}
-		if err := s.submit(ctx, func(t *tx) error { _, err := t.index(8 * indexBatch); return err }); err != nil {
+		if err := s.submit(ctx, func(t *tx) error { _, err := t.index(2 * indexBatch); return err }); err != nil {
 			return err
 		}
 	}
@@ -81,7 +80,7 @@ func (s *Store) indexBehind(t *tx) error {
 // indexAll indexes what is left.
 func (t *tx) indexAll() error {
 	for {
-		if n, err := t.index(8 * indexBatch); n == 0 || err != nil {
+		if n, err := t.index(2 * indexBatch); n == 0 || err != nil {
 			return err
 		}
 	}
@@ -93,70 +92,69 @@ func (t *tx) index(limit int) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	type row struct {
-		n      int64
-		tenant string
-		body   []byte
-	}
-	rows := make([]row, 0, indexBatch)
 	last := r.int(0)
+	var reader outlineReader
+	var spans []mastra.Span
+	var all []*mastra.Span
 	for r, err := range t.query(context.Background(), "SELECT n, tenant, body FROM packs WHERE n > ? ORDER BY n LIMIT ?", last, int64(limit)) {
 		if err != nil {
 			return 0, err
 		}
-		rows = append(rows, row{r.int(0), r.text(1), r.json(2)})
-	}
-	if len(rows) == 0 {
-		return 0, nil
-	}
-	var reader outlineReader
-	var spans []mastra.Span
-	for _, r := range rows {
-		last = r.n
-		if r.body, err = decompress(r.body); err == nil && len(r.body) > 0 && r.body[0] == packVersion {
-			spans, err = readPack(r.body, &reader, spans)
-		} else if err == nil {
-			spans, err = decodePack(r.body)
-		}
-		if err != nil {
+		var tenant string
+		last, tenant = r.int(0), r.text(1)
+		n++
+		body := r.json(2)
+		if spans, err = reader.pack(body, spans); err != nil {
 			continue // it is damaged: what is behind it shall be found all the same
 		}
-		if err := t.indexPack(r.tenant, r.n, spans); err != nil {
+		all = all[:0]
+		for i := range spans {
+			all = append(all, &spans[i])
+		}
+		var outline []byte
+		if reader.packed != nil {
+			outline = body[1 : len(body)-len(reader.packed)]
+		} else {
+			o := outliner{b: make([]byte, 0, 128+48*len(spans))}
+			o.outline(all)
+			outline = o.b
+		}
+		if err := t.indexPack(tenant, last, all, outline); err != nil {
+			return 0, err
+		}
+		if err := t.keepNames(tenant, spans); err != nil {
 			return 0, err
 		}
 	}
-	t.signals += len(rows)
+	if n == 0 {
+		return 0, nil
+	}
+	t.signals += n
 	_, err = t.exec("UPDATE indexed SET n = ?", last)
-	return len(rows), err
+	return n, err
 }
 
-func (t *tx) indexPack(tenant string, n int64, spans []mastra.Span) error {
-	all := make([]*mastra.Span, len(spans))
-	at := mastra.Time(math.MaxInt64)
-	for i := range spans {
-		all[i] = &spans[i]
-		at = min(at, spans[i].StartedAt)
+func (t *tx) indexPack(tenant string, n int64, spans []*mastra.Span, outline []byte) error {
+	at := spans[0].StartedAt
+	for _, s := range spans {
+		at = min(at, s.StartedAt)
 	}
 	trace := spans[0].TraceID
 	var summary any
-	if root := lastRoot(all); root >= 0 {
+	if root := lastRoot(spans); root >= 0 {
 		r, err := t.first("SELECT max(summary) FROM traced WHERE tenant = ? AND trace = ?", tenant, trace)
 		if err != nil {
 			return err
 		}
-		if summary, err = t.summarize(tenant, n, r[0], all[root]); err != nil {
+		if summary, err = t.summarize(tenant, n, r[0], spans[root]); err != nil {
 			return err
 		}
 	}
 	if _, err := t.exec("INSERT INTO traced (tenant, trace, n, at, summary) VALUES (?, ?, ?, ?, ?)", tenant, trace, n, int64(at), summary); err != nil {
 		return err
 	}
-	o := outliner{b: make([]byte, 0, 128+48*len(spans))}
-	o.outline(all)
-	if _, err := t.exec("INSERT INTO outlines (tenant, at, n, body) VALUES (?, ?, ?, ?)", tenant, int64(at), n, o.b); err != nil {
-		return err
-	}
-	return t.keepNames(tenant, spans)
+	_, err := t.exec("INSERT INTO outlines (tenant, at, n, body) VALUES (?, ?, ?, ?)", tenant, int64(at), n, outline)
+	return err
 }
 
 // lowerIndexed keeps the mark at the last pack, whose number the next one may get again when it was deleted.

@@ -195,13 +195,14 @@ type outlineReader struct {
 	places []piece           // in ids: of the trace, then of each span and its parent
 	known  map[string]string // texts that bodies share, so that each is made once
 	bad    bool
+	packed []byte // contents behind the outline of a pack, compressed
 }
 
 // maxKnown is how many of them one call keeps.
 const maxKnown = 4096
 
 func (r *outlineReader) begin(b []byte) {
-	if r.b, r.n, r.bad = b, 0, false; r.known == nil {
+	if r.b, r.packed, r.n, r.bad = b, nil, 0, false; r.known == nil {
 		r.known = map[string]string{}
 	}
 }

@@ -19,8 +19,13 @@ type pack struct {
 	body  []byte
 }
 
-// packVersion is the first byte of a body before it is compressed. A body of an older version is a JSON array, which begins with '['.
-const packVersion = 2
+// The first byte of a body says how it is written. The spans' outline is never compressed: it is read much more often than
+// their contents.
+const (
+	packVersion = 3   // an outline, then contents, compressed
+	allInOne    = 2   // the same, compressed as a whole where it is long
+	jsonArray   = '[' // as older versions wrote it
+)
 
 // packSpans groups spans by trace. Of two of one id the last one stays.
 func packSpans(spans []mastra.Span) ([]pack, error) {
@@ -52,7 +57,7 @@ func packSpans(spans []mastra.Span) ([]pack, error) {
 			copy(p.spans[1:], p.spans[:root])
 			p.spans[0] = s
 		}
-		p.body = packBody(p.spans)
+		p.body = encodePack(p.spans)
 	}
 	return packs, nil
 }
@@ -101,28 +106,10 @@ const (
 	sameContent = 1 // as that of the span before
 )
 
-// packBody is the body of a pack as it is stored.
-func packBody(spans []*mastra.Span) []byte {
+func encodePack(spans []*mastra.Span) []byte {
 	room := rooms.Get().(*[]byte)
 	defer rooms.Put(room)
-	*room = encodePack((*room)[:0], spans)
-	if len(*room) < minCompressed {
-		return bytes.Clone(*room)
-	}
-	return compress(*room)
-}
-
-// encodePack appends a body before it is compressed to b, which is empty.
-func encodePack(b []byte, spans []*mastra.Span) []byte {
-	size := 128 + 64*len(spans)
-	for _, s := range spans {
-		for _, c := range contentsOf(s) {
-			size += len(*c)
-		}
-	}
-	o := outliner{b: append(slices.Grow(b, size), packVersion)}
-	o.outline(spans)
-	b = o.b
+	b := (*room)[:0]
 	var last *mastra.Span
 	for _, s := range spans {
 		for i, c := range contentsOf(s) {
@@ -137,26 +124,23 @@ func encodePack(b []byte, spans []*mastra.Span) []byte {
 		}
 		last = s
 	}
-	return b
+	*room = b
+	small := compress(b) // a short body begins with a length: it does not look compressed
+	o := outliner{b: append(make([]byte, 0, 96+40*len(spans)+len(small)), packVersion)}
+	o.outline(spans)
+	return append(o.b, small...)
 }
 
 // decodePack reads a body. Its contents stay in body, or in what that was compressed from.
 func decodePack(body []byte) (spans []mastra.Span, err error) {
-	if body, err = decompress(body); err != nil {
-		return nil, err
+	var r outlineReader
+	if spans, err = r.pack(body, nil); err != nil || r.b == nil {
+		return spans, err
 	}
-	if len(body) > 0 && body[0] == '[' {
-		if err := schema.Unmarshal(body, &spans); err != nil {
+	if r.packed != nil {
+		if r.b, err = decompress(r.packed); err != nil {
 			return nil, err
 		}
-		for i := range spans {
-			spans[i].Model = spans[i].Use()
-		}
-		return spans, nil
-	}
-	var r outlineReader
-	if spans, err = readPack(body, &r, nil); err != nil {
-		return nil, err
 	}
 	for i := range spans {
 		s := &spans[i]
@@ -185,11 +169,40 @@ func decodePack(body []byte) (spans []mastra.Span, err error) {
 	return spans, nil
 }
 
-// readPack reads the outline of a body of packVersion and leaves its contents in r.
-func readPack(body []byte, r *outlineReader, spans []mastra.Span) ([]mastra.Span, error) {
-	if len(body) == 0 || body[0] != packVersion {
-		return nil, errOutline
+// pack reads the outline of a body and leaves its contents in r. Of a JSON array it reads all, and leaves nil.
+func (r *outlineReader) pack(body []byte, spans []mastra.Span) (_ []mastra.Span, err error) {
+	switch versionOf(body) {
+	case packVersion:
+		r.begin(body[1:])
+		if spans, err = r.outline(spans); err == nil {
+			r.packed, r.b = r.b, []byte{}
+		}
+		return spans, err
 	}
-	r.begin(body[1:])
-	return r.outline(spans)
+	if body, err = decompress(body); err != nil {
+		return nil, err
+	}
+	switch versionOf(body) {
+	case allInOne:
+		r.begin(body[1:])
+		return r.outline(spans)
+	case jsonArray:
+		r.begin(nil)
+		spans = nil
+		if err = schema.Unmarshal(body, &spans); err == nil && len(spans) == 0 {
+			err = errOutline
+		}
+		for i := range spans {
+			spans[i].Model = spans[i].Use()
+		}
+		return spans, err
+	}
+	return nil, errOutline
+}
+
+func versionOf(body []byte) byte {
+	if len(body) == 0 {
+		return 0
+	}
+	return body[0]
 }

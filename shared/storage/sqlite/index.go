@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -12,8 +13,9 @@ import (
 // by itself would take, and without that anybody waits for it. Whoever reads first brings it up to date (Store.indexed).
 
 const (
-	indexBatch = 2048        // packs
-	indexDelay = time.Second // after which fewer are indexed, too
+	indexBatch = 128  // packs, of a busy writer
+	indexMany  = 2048 // of one that has nothing else to do, or whom a reader waits for
+	indexDelay = time.Second
 )
 
 // indexed calls f with a connection that sees all traces committed before.
@@ -37,7 +39,7 @@ func (s *Store) indexed(ctx context.Context, f func(*conn) error) error {
 		if err != nil || !behind {
 			return err
 		}
-		if err := s.submit(ctx, func(t *tx) error { _, err := t.index(2 * indexBatch); return err }); err != nil {
+		if err := s.submit(ctx, func(t *tx) error { _, err := t.index(indexMany); return err }); err != nil {
 			return err
 		}
 	}
@@ -52,35 +54,34 @@ func (c *conn) unindexed() (bool, error) {
 	return r.int(0) == 1, nil
 }
 
-// indexBehind indexes what waits. Where that fails the commits of the transaction are made all the same.
-func (s *Store) indexBehind(t *tx) error {
-	if _, err := t.exec("SAVEPOINT one"); err != nil {
-		return err
+// indexBehind indexes some of what waits, in a transaction of its own. It need not be on the disk before another one is: what
+// is lost is derived again.
+func (s *Store) indexBehind(limit int) {
+	n := 0
+	w := &write{run: func(t *tx) (err error) { n, err = t.index(limit); return err }}
+	err := s.writer.script("PRAGMA synchronous = normal")
+	if s.relaxed = true; err == nil {
+		err = errors.Join(s.transaction([]*write{w}), w.err, s.durable())
 	}
-	n, err := t.index(2 * indexBatch)
-	if err != nil {
-		if _, err := t.exec("ROLLBACK TO one"); err != nil {
-			return err
-		}
-		clear(s.names)
-	}
-	if _, err := t.exec("RELEASE one"); err != nil {
-		return err
-	}
-	t.settle(err == nil)
-	switch {
-	case err != nil || n < 2*indexBatch:
+	if s.unindexed -= n; err != nil || n < limit { // a failure is tried again by the next commit, and told to the next reader
 		s.unindexed = 0
-	default: // there may be more
-		s.unindexed = 1
 	}
-	return nil
+}
+
+// durable makes the next transaction one that is on the disk when it is answered.
+func (s *Store) durable() error {
+	if !s.relaxed {
+		return nil
+	}
+	err := s.writer.script("PRAGMA synchronous = full")
+	s.relaxed = err != nil
+	return err
 }
 
 // indexAll indexes what is left.
 func (t *tx) indexAll() error {
 	for {
-		if n, err := t.index(2 * indexBatch); n == 0 || err != nil {
+		if n, err := t.index(indexMany); n == 0 || err != nil {
 			return err
 		}
 	}

@@ -73,7 +73,8 @@ type Store struct {
 	// Of the writer's goroutine alone.
 	writer        *conn
 	names         names
-	unindexed     int // packs, about
+	unindexed     int  // packs, about
+	relaxed       bool // its transactions are not on the disk when they end
 	sweep         sweep
 	retention     retention
 	expired       int                         // blocks of chunks to look at

@@ -103,7 +103,6 @@ func (s *Store) write() {
 			due = time.After(indexDelay)
 		}
 		group = group[:0]
-		indexing := false
 		select {
 		case w, ok := <-s.queue:
 			if !ok {
@@ -115,16 +114,18 @@ func (s *Store) write() {
 				group = append(group, <-s.queue)
 			}
 		case <-due:
-			if due = nil; s.unindexed == 0 {
-				continue
+			if due = nil; s.unindexed > 0 {
+				s.indexBehind(indexMany)
 			}
-			indexing = true
-			s.unindexed = max(s.unindexed, indexBatch)
-		}
-		if group = s.answer(group); len(group) == 0 && !indexing {
 			continue
 		}
-		err := s.transaction(group)
+		if group = s.answer(group); len(group) == 0 {
+			continue
+		}
+		err := s.durable()
+		if err == nil {
+			err = s.transaction(group)
+		}
 		for i, w := range group {
 			if err != nil && w.err == nil {
 				w.err = err
@@ -135,6 +136,9 @@ func (s *Store) write() {
 		if err == nil {
 			s.transactions.Add(1)
 			s.boundLog()
+		}
+		if s.unindexed >= indexBatch { // while those who were answered are at work
+			s.indexBehind(indexBatch)
 		}
 	}
 }
@@ -197,11 +201,6 @@ func (s *Store) transaction(group []*write) (err error) {
 		}
 		t.settle(w.err == nil)
 	}
-	if s.unindexed += t.packs; s.unindexed >= indexBatch {
-		if err := s.indexBehind(t); err != nil {
-			return err
-		}
-	}
 	if t.signals > 0 {
 		if err := s.retention.run(t); err != nil {
 			return err
@@ -227,7 +226,9 @@ func (s *Store) transaction(group []*write) (err error) {
 			return err
 		}
 	}
-	_, err = t.exec("COMMIT")
+	if _, err = t.exec("COMMIT"); err == nil {
+		s.unindexed += t.packs
+	}
 	return err
 }
 

@@ -10,9 +10,27 @@ before(async () => {
   server = await serve();
   client = new MastraClient({ baseUrl: server.url });
   workflow = client.getWorkflow("refundWorkflow");
+  note(workflow);
+  note(await workflow.createRun());
 });
 
 after(() => server.stop());
+
+// What a class of the client can do, and which of it was called.
+const methods = new Set();
+const called = new Set();
+function note(object) {
+  const prototype = Object.getPrototypeOf(object);
+  for (const name of Object.getOwnPropertyNames(prototype)) {
+    const method = prototype[name];
+    if (name === "constructor") continue;
+    methods.add(`${prototype.constructor.name}.${name}`);
+    prototype[name] = function (...args) {
+      called.add(`${prototype.constructor.name}.${name}`);
+      return method.apply(this, args);
+    };
+  }
+}
 
 const large = { orderId: "A-17", amount: 250 };
 const answer = { step: "approve", resumeData: { approved: true } };
@@ -66,6 +84,7 @@ test("streams, resumes as a stream, and is observed after it", async () => {
   const all = await types(await run.observe());
   assert.deepEqual(all, [...first, ...second]);
   assert.deepEqual(await types(await run.observe({ offset: first.length })), second);
+  assert.deepEqual(await types(await run.observeStream()), all);
 });
 
 test("travels in time, and restarts what has ended", async () => {
@@ -107,4 +126,15 @@ test("lists its runs", async () => {
   assert.ok(total > 4, total);
   const { runs: waiting } = await workflow.runs({ status: "suspended" });
   assert.ok(waiting.every((r) => r.snapshot.status === "suspended"));
+});
+
+test("counts what goes on, and lists what there is", async () => {
+  const counts = await client.listWorkflowRunCounts();
+  assert.ok(counts.refundWorkflow.suspended > 0, JSON.stringify(counts));
+  assert.ok((await client.listWorkflows()).refundWorkflow.steps.approve);
+});
+
+test("every method was called", () => {
+  assert.deepEqual([...methods].filter((m) => !called.has(m)), []);
+  assert.ok(methods.size > 20, [...methods].join(" "));
 });

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,15 +14,6 @@ import (
 	"mastralambda/shared/engine"
 	"mastralambda/shared/mastra"
 )
-
-func travel(t *testing.T, p *process, w mastra.Workflow, c mastra.WorkflowTravel) *mastra.Run {
-	t.Helper()
-	run, err := p.engine.TimeTravel(context.Background(), p.Mastra, w, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return run
-}
 
 func TestBail(t *testing.T) {
 	early := func(_ context.Context, n int) (int, error) {
@@ -232,97 +222,6 @@ func TestPerStep(t *testing.T) {
 	run = travel(t, p, w, mastra.WorkflowTravel{RunID: run.ID, Step: []string{"c"}})
 	if run.Status != mastra.StatusSuccess || string(run.Result) != "5" || fmt.Sprint(run.Path) != "[a b c]" {
 		t.Errorf("%s %s %v", run.Status, run.Result, run.Path)
-	}
-}
-
-func TestTimeTravel(t *testing.T) {
-	ctx := context.Background()
-	var runs atomic.Int32
-	counted := step("b", func(_ context.Context, n int) (int, error) { runs.Add(1); return 2 * n, nil })
-	inner := mastra.NewWorkflow[int, int]("inner").Then(step("i1", inc)).Then(step("i2", double))
-	w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(counted).Then(inner).
-		Branch(mastra.When(func(n int) bool { return n < 1000 }, step("small", inc)), mastra.When(func(n int) bool { return n >= 1000 }, step("big", double))).
-		Then(mastra.Map(func(m map[string]int) int { return m["small"] + m["big"] }))
-	p := inNewFile(t, w)
-	run := start(t, p, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
-	if string(run.Result) != "11" {
-		t.Fatalf("%s %+v", run.Result, run.Error)
-	}
-	recorded := func(output string) mastra.Object[mastra.StepResult] {
-		return mastra.Object[mastra.StepResult]{{Key: "b", Value: mastra.StepResult{Status: mastra.StatusSuccess, Output: mastra.JSON(output)}}}
-	}
-	for _, c := range []struct {
-		name string
-		c    mastra.WorkflowTravel
-		want string
-		runs int32
-	}{
-		{"the same again", mastra.WorkflowTravel{Step: []string{"b"}}, "11", 1},
-		{"another input", mastra.WorkflowTravel{Step: []string{"b"}, Input: mastra.JSON("10")}, "43", 1},
-		{"behind it", mastra.WorkflowTravel{Step: []string{"inner"}}, "43", 0},
-		{"into a nested workflow", mastra.WorkflowTravel{Step: []string{"inner", "i2"}}, "43", 0},
-		{"other results before it", mastra.WorkflowTravel{Step: []string{"inner"}, Context: recorded("1")}, "5", 0},
-		{"to the beginning", mastra.WorkflowTravel{Step: []string{"a"}, Input: mastra.JSON("0")}, "7", 1},
-		{"an arm that is chosen", mastra.WorkflowTravel{Step: []string{"big"}, Input: mastra.JSON("4")}, "15", 0},
-	} {
-		runs.Store(0)
-		c.c.RunID = run.ID
-		got := travel(t, p, w, c.c)
-		if string(got.Result) != c.want || runs.Load() != c.runs {
-			t.Errorf("%s: %s, %d runs of b, %+v", c.name, got.Result, runs.Load(), got.Error)
-		}
-		stored, err := p.store.Run(ctx, run.ID)
-		if err != nil || string(stored.Result) != c.want || stored.Pass == 0 {
-			t.Errorf("%s: %v %+v", c.name, err, stored)
-		}
-	}
-	for name, c := range map[string]mastra.WorkflowTravel{
-		"no such step":        {Step: []string{"z"}},
-		"no step":             {},
-		"input that is wrong": {Step: []string{"b"}, Input: mastra.JSON(`"x"`)},
-		"an answer to nobody": {Step: []string{"b"}, Data: mastra.JSON("1")},
-	} {
-		c.RunID = run.ID
-		if _, err := p.engine.TimeTravel(ctx, p.Mastra, w, c); mastra.CodeOf(err) != mastra.CodeInvalid {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	pending, err := p.engine.Create(ctx, p.Mastra, w, mastra.WorkflowCall{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.engine.TimeTravel(ctx, p.Mastra, w, mastra.WorkflowTravel{RunID: pending.ID, Step: []string{"b"}}); mastra.CodeOf(err) != mastra.CodeInvalid {
-		t.Errorf("what comes before is not on record: %v", err)
-	}
-	var won atomic.Int32
-	var all sync.WaitGroup
-	for range 20 {
-		all.Go(func() {
-			if _, err := p.engine.TimeTravel(ctx, p.Mastra, w, mastra.WorkflowTravel{RunID: run.ID, Step: []string{"b"}}); err == nil {
-				won.Add(1)
-			} else if mastra.CodeOf(err) != mastra.CodeConflict {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	stored, err := p.store.Run(ctx, run.ID)
-	if err != nil || won.Load() == 0 || stored.Pass != 7+int(won.Load()) {
-		t.Errorf("%d won, %v %+v", won.Load(), err, stored)
-	}
-}
-
-func TestTimeTravelOfASuspendedRun(t *testing.T) {
-	w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(ask("ask")).Then(step("b", double))
-	p := inNewFile(t, w)
-	run := start(t, p, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
-	run = travel(t, p, w, mastra.WorkflowTravel{RunID: run.ID, Step: []string{"ask"}, Data: mastra.JSON(`{"add":3}`)})
-	if string(run.Result) != "10" {
-		t.Errorf("%s %+v", run.Result, run.Error)
-	}
-	run = travel(t, p, w, mastra.WorkflowTravel{RunID: run.ID, Step: []string{"a"}})
-	if run.Status != mastra.StatusSuspended {
-		t.Errorf("%+v", run)
 	}
 }
 

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,6 +107,50 @@ func TestResumeRefuses(t *testing.T) {
 		_, err := p.engine.Resume(context.Background(), p.Mastra, w, c.WorkflowResume)
 		if e, ok := err.(*mastra.Error); !ok || e.Code != c.code || e.Message != c.text {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// What a request says beside its body is there for steps behind a suspension too, in whatever process; what the answer says wins.
+func TestRequestContextIsKept(t *testing.T) {
+	told := mastra.NewStep("told", func(ctx context.Context, _ int) (mastra.RequestContext, error) {
+		return mastra.RequestContextOf(ctx), nil
+	})
+	w := mastra.NewWorkflow[int, mastra.RequestContext]("w").Then(ask("ask")).Then(told)
+	onBoth(t, w, func(t *testing.T, a, b *process) {
+		ctx := mastra.WithRequestContext(t.Context(), mastra.RequestContext{"tier": mastra.JSON(`"gold"`), "lang": mastra.JSON(`"de"`)})
+		run, err := a.engine.Start(ctx, a.Mastra, w, mastra.WorkflowCall{Input: mastra.JSON("1")})
+		if err != nil || run.Status != mastra.StatusSuspended {
+			t.Fatalf("%+v %v", run, err)
+		}
+		ctx = mastra.WithRequestContext(t.Context(), mastra.RequestContext{"lang": mastra.JSON(`"fr"`)})
+		run, err = b.engine.Resume(ctx, b.Mastra, w, mastra.WorkflowResume{RunID: run.ID, Data: mastra.JSON(`{"add":1}`)})
+		if err != nil || string(run.Result) != `{"lang":"fr","tier":"gold"}` {
+			t.Errorf("%+v %v", run, err)
+		}
+	})
+}
+
+// A step asks what it has declared, or fails.
+func TestWhatAStepAsks(t *testing.T) {
+	type question struct {
+		Text string `json:"text"`
+	}
+	for _, c := range []struct {
+		payload any
+		want    mastra.RunStatus
+		text    string
+	}{
+		{question{"how many?"}, mastra.StatusSuspended, ""},
+		{map[string]int{"text": 5}, mastra.StatusFailed, "Step suspend data validation failed: \n- text: "},
+		{map[string]string{}, mastra.StatusFailed, "Step suspend data validation failed: \n- text: "},
+		{func() {}, mastra.StatusFailed, "does not encode"},
+	} {
+		s := mastra.SuspendsWith[question](mastra.NewPausable("ask", func(context.Context, int, *Answer) (int, error) { return 0, mastra.Suspend(c.payload) }))
+		w := mastra.NewWorkflow[int, int]("w").Then(s)
+		run := start(t, inNewFile(t, w), w, mastra.WorkflowCall{Input: mastra.JSON("1")})
+		if run.Status != c.want || c.text != "" && !strings.Contains(run.Error.Message, c.text) {
+			t.Errorf("%v: %s %+v", c.payload, run.Status, run.Error)
 		}
 	}
 }

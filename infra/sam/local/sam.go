@@ -98,7 +98,8 @@ func start(ctx context.Context, o options) (_ *session, err error) {
 		return nil, err
 	}
 	sam := func(args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(o.root, ".tools/sam/bin/sam"), args...)
+		bin := filepath.Join(o.root, ".tools/sam/bin") // by python: a moved checkout has moved environments
+		cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(bin, "python"), append([]string{filepath.Join(bin, "sam")}, args...)...)
 		cmd.Dir, cmd.Env = o.root, environment()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal reaches it through stop only
 		return cmd

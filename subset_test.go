@@ -11,7 +11,10 @@ import (
 
 // template is what SAM makes of template.yaml, before its conditions are decided.
 type template struct {
-	Parameters map[string]struct{ Default any }
+	Parameters map[string]struct {
+		Default     any
+		Description string
+	}
 	Conditions map[string]any
 	Resources  map[string]any
 	Outputs    map[string]any
@@ -102,6 +105,11 @@ func TestSubsetsOfTheStack(t *testing.T) {
 	if err := json.Unmarshal(transform(t), &tp); err != nil {
 		t.Fatal(err)
 	}
+	for name, p := range tp.Parameters { // an empty account needs no answer but yes
+		if p.Default == nil || p.Description == "" {
+			t.Errorf("%s has no default or no description", name)
+		}
+	}
 	groups := []string{"Agents", "Workflows", "Tools", "Memory", "Observability", "Logs", "Voice"}
 	cases := map[string]map[string]string{
 		"as it is":             {},
@@ -146,6 +154,13 @@ func TestSubsetsOfTheStack(t *testing.T) {
 			_, deployed := functions[g+"Function"]
 			if wanted := parameters[g] != "no"; deployed != wanted || strings.Contains(text(paths), "${"+g+"FunctionAliaslive}") != wanted {
 				t.Errorf("%s: %s is deployed: %t", name, g, deployed)
+			}
+		}
+		for extra, wanted := range map[string]bool{"Domain": parameters["DomainName"] != "", "DomainMapping": parameters["DomainName"] != "", "DomainRecord": parameters["HostedZoneId"] != "",
+			"AlarmTopic": parameters["AlarmEmail"] != "", "Budget": parameters["MonthlyBudget"] != "", "Board": parameters["Dashboard"] != "no",
+			"VectorCluster": parameters["Vectors"] == "", "Vpc": parameters["Vectors"] == "", "ApiAccount": parameters["CreateApiGatewayAccount"] != "no", "Queue": true, "WorkerFunction": true} {
+			if _, there := resources[extra]; there != wanted {
+				t.Errorf("%s: %s is there: %t", name, extra, there)
 			}
 		}
 		if len(functions) == 0 || !strings.Contains(text(paths), "SystemFunctionAliaslive") {

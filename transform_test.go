@@ -440,6 +440,13 @@ func TestTransformedDataAndAlarms(t *testing.T) {
 	if !alarmed[`ApproximateNumberOfMessagesVisible{"Fn::GetAtt":["DeadQueue","QueueName"]}`] || !alarmed[`ApproximateAgeOfOldestMessage{"Fn::GetAtt":["Queue","QueueName"]}`] {
 		t.Errorf("nobody is told of dead letters, or of a queue that stands still: %v", alarmed)
 	}
+	body, _ := at(resources["Board"].Properties, "DashboardBody", "Fn::Sub").(string)
+	if err := json.Unmarshal([]byte(body), &struct{ Widgets []object }{}); err != nil {
+		t.Errorf("the dashboard: %v", err)
+	}
+	if b := resources["Budget"].Properties; at(b, "Budget", "BudgetLimit", "Unit") != "USD" || at(b, "NotificationsWithSubscribers", 1, "Subscribers", 0, "SubscriptionType") != "EMAIL" {
+		t.Errorf("nobody is told of the budget: %s", text(b))
+	}
 	if !alarmed[`5XXError{"Fn::Sub":"${AWS::StackName}-${Stage}"}`] {
 		t.Errorf("nobody is told of 5xx: %v", alarmed)
 	}

@@ -115,3 +115,68 @@ test("describes and runs tools", async () => {
   assert.equal((await agent.getTool("calculator")).id, "calculator");
   assert.equal((await agent.executeTool("calculator", { data: { expression: "6*7" } })).result, 42);
 });
+
+test("tells of an agent, and what former servers had", async () => {
+  const info = await agent.details();
+  assert.equal(info.id, "myAgent");
+  assert.deepEqual([info.inputProcessors, info.outputProcessors], [[], []]);
+  assert.deepEqual(await client.listProcessors(), {});
+  await assert.rejects(client.getProcessor("none").details(), (e) => e.status === 404);
+  await assert.rejects(agent.readPlan("plan.md"), (e) => e.status === 404);
+  assert.equal((await agent.browserSession("t")).hasSession, false);
+  await assert.rejects(agent.closeBrowser("t"), (e) => e.status === 404);
+  const messages = [{ role: "user", content: "hi" }];
+  await assert.rejects(agent.generateLegacy({ messages }), (e) => e.status === 400);
+  await assert.rejects(async () => chunks(await agent.streamLegacy({ messages })), /400|legacy/i);
+  assert.equal(client.getTool("none") instanceof Object, true);
+  await assert.rejects(client.getTool("none").details(), (e) => e.status === 404);
+  await assert.rejects(agent.getTool("none"), (e) => e.status === 404);
+});
+
+test("streams until it is idle, and routes through a network", async () => {
+  const all = await chunks(await agent.streamUntilIdle("What is 2+2?"));
+  assert.equal(all.at(-1).type, "finish");
+  const routed = await chunks(await agent.network("What is 2+2?", { memory: { thread: "net", resource: "ann" }, maxSteps: 2 }));
+  assert.equal(routed[0].type, "routing-agent-start");
+  for (const answer of [agent.approveNetworkToolCall({ runId: "none" }), agent.declineNetworkToolCall({ runId: "none" })]) {
+    await assert.rejects(async () => chunks(await answer), /404|No run/);
+  }
+});
+
+test("answers what waits in every way", async () => {
+  const asks = async (runId, more = {}) => {
+    const first = await chunks(await agent.stream("What is 2+2?", { requireToolApproval: true, runId, ...more }));
+    assert.equal(first.at(-1).type, "tool-call-approval");
+    return first.at(-1).payload.toolCallId;
+  };
+  let toolCallId = await asks("ways-1");
+  assert.equal((await agent.approveToolCallGenerate({ runId: "ways-1", toolCallId })).finishReason, "stop");
+  toolCallId = await asks("ways-2");
+  const declined = await chunks(await agent.declineToolCall({ runId: "ways-2", toolCallId }));
+  assert.equal(declined[0].type, "tool-output-denied");
+  toolCallId = await asks("ways-3");
+  const resumed = await chunks(await agent.resumeStream({ approved: true }, { runId: "ways-3", toolCallId }));
+  assert.equal(resumed.at(-1).type, "finish");
+  toolCallId = await asks("ways-4");
+  const idle = await chunks(await agent.resumeStreamUntilIdle({ approved: true }, { runId: "ways-4", toolCallId }));
+  assert.equal(idle.at(-1).type, "finish");
+  assert.equal((await chunks(await agent.recover({ runId: "ways-4" }))).at(-1).type, "finish");
+  const at = { threadId: "ways", resourceId: "ann" };
+  toolCallId = await asks("ways-5", { memory: { thread: at.threadId, resource: at.resourceId } });
+  assert.ok((await agent.sendToolApproval({ ...at, toolCallId, approved: true })).accepted);
+  assert.equal((await chunks(await agent.observe({ runId: "ways-5" }))).at(-1).type, "finish");
+});
+
+test("changes an agent's model", async () => {
+  assert.match((await agent.updateModel({ modelId: "demo", provider: "offline" })).message, /updated/i);
+  assert.equal((await agent.generate("hi")).finishReason, "stop");
+  await agent.resetModel();
+  await assert.rejects(agent.updateModelInModelList({ modelConfigId: "none", enabled: false }), (e) => e.status >= 400 && e.status < 500);
+});
+
+test("has no voice, and says so", async () => {
+  assert.deepEqual(await agent.voice.getSpeakers(), []);
+  await agent.voice.getListener().then((l) => assert.equal(l.enabled, false), (e) => assert.equal(e.status, 400));
+  await assert.rejects(agent.voice.speak("hi"), (e) => e.status === 400);
+  await assert.rejects(agent.voice.listen(new Blob(["x"])), (e) => e.status === 400);
+});

@@ -116,6 +116,7 @@ func readBody(r *http.Request) ([]byte, error) {
 		return nil, mastra.Errorf(mastra.CodeUnsupported, "Content-Encoding %q is not supported", e)
 	}
 	if t := r.Header.Get("Content-Type"); t != "" && t != "application/json" {
+		t, _, _ = strings.Cut(t, ",") // the official client's speak sends it twice
 		media, _, err := mime.ParseMediaType(t)
 		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
 			return nil, mastra.Errorf(mastra.CodeUnsupported, "Content-Type must be application/json")

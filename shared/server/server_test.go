@@ -161,6 +161,7 @@ func TestRequests(t *testing.T) {
 		{name: "one parameter twice", method: "POST", target: "/api/things/a?limit=1&limit=2", body: `{"name":"n"}`, status: 400,
 			want: `{"error":"Invalid query parameters","issues":[{"field":"limit","message":"Invalid input: expected number, received array"}]}`},
 		{name: "no JSON", method: "POST", target: "/api/things/a", body: `{"name": `, status: 400, want: `{"error":"Invalid request body","issues":[{"field":"body","message":"Unexpected end of JSON input"}]}`},
+		{name: "one type twice", method: "POST", target: "/api/things/a", body: `{}`, header: []string{"Content-Type", "application/json, application/json"}, status: 400, want: `{"error":"Invalid request body","issues":[{"field":"name","message":"Required"}]}`},
 		{name: "another type", method: "POST", target: "/api/things/a", body: "name=n", header: []string{"Content-Type", "application/x-www-form-urlencoded"}, status: 415, want: `{"error":"Content-Type must be application/json"}`},
 		{name: "compressed", method: "POST", target: "/api/things/a", body: "x", header: []string{"Content-Encoding", "gzip"}, status: 415, want: `{"error":"Content-Encoding \"gzip\" is not supported"}`},
 		{name: "too large", method: "POST", target: "/api/things/a", body: big, status: 413, want: `{"error":"Request body too large"}`},

@@ -16,6 +16,8 @@ func refusedRoutes() []server.Route {
 		server.JSON("POST /agents/:agentId/clone", Clone, write, server.Summary("Clone an agent: needs an editor, which this server has not")),
 		server.JSON("GET /agents/:agentId/plans/file", Plan, read, server.Summary("Read a plan: agents of code have none")),
 		server.JSON("GET /agents/:agentId/skills/:skillName", Skill, read, server.Summary("Read a skill: agents of code have none")),
+		server.JSON("GET /agents/:agentId/browser/session", BrowserSession, read, server.Summary("Whether an agent has a browser: agents of code have none")),
+		server.JSON("POST /agents/:agentId/browser/close", CloseBrowser, run, server.Summary("Close an agent's browser: agents of code have none")),
 		server.JSON("POST /agents/:agentId/generate-legacy", GenerateLegacy, run, server.Summary("Deprecated, for models of a former kind")),
 		server.JSON("POST /agents/:agentId/stream-legacy", StreamLegacy, run, server.Summary("Deprecated, for models of a former kind")),
 		server.JSON("POST /agents/:agentId/approve-network-tool-call", NetworkToolCall, run, server.Summary("A network asks for no approval: it does not run what needs one")),
@@ -62,6 +64,35 @@ type SkillInput struct {
 // Skill finds none.
 func Skill(_ context.Context, m *mastra.Mastra, in SkillInput) (mastra.JSON, error) {
 	return refused(m, in.AgentID, mastra.CodeNotFound, fmt.Sprintf("Skill %q not found", in.SkillName))
+}
+
+// BrowserInput names a session.
+type BrowserInput struct {
+	AgentID  string `path:"agentId" json:"-"`
+	ThreadID string `query:"threadId" json:"-"`
+}
+
+// Browser says whether there is a session.
+type Browser struct {
+	HasSession bool `json:"hasSession"`
+	Screencast bool `json:"screencastAvailable"`
+}
+
+// BrowserSession finds none.
+func BrowserSession(_ context.Context, m *mastra.Mastra, in BrowserInput) (Browser, error) {
+	_, err := m.Agent(in.AgentID)
+	return Browser{}, err
+}
+
+// CloseBrowserInput names a session.
+type CloseBrowserInput struct {
+	AgentID  string `path:"agentId" json:"-"`
+	ThreadID string `json:"threadId,omitempty"`
+}
+
+// CloseBrowser finds none.
+func CloseBrowser(_ context.Context, m *mastra.Mastra, in CloseBrowserInput) (mastra.JSON, error) {
+	return refused(m, in.AgentID, mastra.CodeNotFound, "No browser session for this agent")
 }
 
 // LegacyInput names an agent.

@@ -15,7 +15,8 @@ const lead = 15 * 60 * 1000
 // until it says false. A span that was committed again, as that of a run that waited is, is measured as it was in the end.
 func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *matcher, yield func(*mastra.MetricPoint) bool) error {
 	var q mastra.SpanQuery
-	seen := map[string]bool{}
+	type key struct{ trace, metric string }
+	seen := map[key]bool{}
 	from, to := match.inclusive()
 	if q.To = to; from != 0 {
 		q.From = from - lead
@@ -24,10 +25,11 @@ func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *ma
 		points := mastra.MetricsOf(spans, names, m.Tracing.ServiceName, m.Tracing.Environment)
 		for i := range points {
 			p := &points[i]
-			if seen[p.ID] {
+			k := key{p.TraceID, p.ID}
+			if seen[k] {
 				continue
 			}
-			seen[p.ID] = true
+			seen[k] = true
 			if match.match(p) && !yield(p) {
 				return false
 			}

@@ -296,7 +296,7 @@ func (p *plan) find(ctx context.Context) (*mastra.Page[mastra.Span], error) {
 	}
 	limit, found := p.PerPage, &mastra.Page[mastra.Span]{}
 	beside := p.beside
-	for part := max(20, 2*limit); ; part = min(4*part, 2000) {
+	for part := max(20, limit+1); ; part = min(4*part, 2000) {
 		q := p.TraceQuery
 		q.PerPage = part
 		q.Match = func(s *mastra.Span) bool { return s.EndedAt != 0 && (beside == nil || beside(s)) }

@@ -293,48 +293,73 @@ func (s *Store) uncounted(ctx context.Context, l list) (*mastra.Page[mastra.Span
 
 // filteredTraces looks through the summaries.
 func (s *Store) filteredTraces(ctx context.Context, l list, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
-	entries, err := s.matching(ctx, &l)
-	if err != nil {
-		return nil, err
-	}
-	if l.index == index2 { // which has the keys alone
-		if entries, err = s.withSummaries(ctx, entries); err != nil {
-			return nil, err
-		}
-	}
 	type found struct {
 		entry
 		ended mastra.Time
 	}
-	kept := make([]found, 0, len(entries))
-	for _, e := range entries {
+	var kept []found
+	enough := max(0, (q.Page+1)*q.PerPage)
+	consider := func(e entry) error {
 		var root mastra.Span
 		data, err := unpack(blobOf(e.sum))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := schema.Unmarshal(data, &root); err != nil {
-			return nil, err
+			return err
 		}
 		if !fits(&root, q) {
-			continue
+			return nil
 		}
 		if q.Match != nil {
 			if q.Whole && isBrief(blobOf(e.sum)) {
 				whole, err := s.loadRoots(ctx, []entry{e})
 				if err != nil {
-					return nil, err
+					return err
 				}
 				if len(whole) == 0 {
-					continue
+					return nil
 				}
 				root = whole[0]
 			}
 			if !q.Match(&root) {
-				continue
+				return nil
 			}
 		}
 		kept = append(kept, found{e, root.EndedAt})
+		return nil
+	}
+	// A page whose total nobody asks for ends with what fills it.
+	parts := []int{maxKeys + 1}
+	if q.Uncounted && !q.OrderByEnd {
+		parts = []int{min(enough+1, maxKeys), min(4*(enough+1), maxKeys), maxKeys + 1}
+	}
+	seen := 0
+	for _, n := range parts {
+		entries, err := s.entries(ctx, &l, l.descending, n)
+		if err != nil {
+			return nil, err
+		}
+		all := len(entries) < n
+		if entries = entries[min(seen, len(entries)):min(len(entries), maxKeys)]; l.index == index2 { // which has the keys alone
+			seen += len(entries)
+			if entries, err = s.withSummaries(ctx, entries); err != nil {
+				return nil, err
+			}
+		} else {
+			seen += len(entries)
+		}
+		for _, e := range entries {
+			if err := consider(e); err != nil {
+				return nil, err
+			}
+		}
+		if all || q.Uncounted && !q.OrderByEnd && len(kept) > enough {
+			break
+		}
+		if seen >= maxKeys {
+			return nil, errTooMany()
+		}
 	}
 	if q.OrderByEnd {
 		sortItems(kept, !q.Ascending, func(f *found) string { return placed(f.ended, f.pk) })

@@ -300,6 +300,32 @@ func (e *env) readClaim(key string) *mastra.Claim {
 }
 
 var claimTests = []test{
+	{"claims/repeats store no message twice", func(e *env) {
+		e.commit(mastra.Batch{Threads: []mastra.Thread{thread("t", "me")}})
+		request := func(i int) mastra.Batch {
+			return mastra.Batch{Messages: []mastra.Message{message(fmt.Sprint("m", i), "t", base+mastra.Time(i))}, Spans: []mastra.Span{{TraceID: fmt.Sprint("trace", i), SpanID: "s", StartedAt: base}},
+				Claims: []mastra.ClaimUpdate{{Create: true, Claim: mastra.Claim{Key: "k", Owner: fmt.Sprint("o", i), ExpiresAt: now() + 60_000}}}}
+		}
+		e.equal(e.race(6, func(i int) error { b := request(i); return e.s.Commit(e.ctx, &b) }), 1)
+		_, said, err := e.s.Recall(e.ctx, "t", 10)
+		e.ok(err)
+		e.equal(len(said), 1)
+		e.equal("o"+said[0].ID[1:], e.readClaim("k").Owner)
+		page, err := e.s.Messages(e.ctx, mastra.MessageQuery{ThreadID: "t", Paging: mastra.Paging{PerPage: 10}})
+		e.ok(err)
+		e.equal(page.Total, 1)
+		traces, err := e.s.Traces(e.ctx, mastra.TraceQuery{Paging: mastra.Paging{PerPage: 10}})
+		e.ok(err)
+		e.equal(traces.Total, 1)
+
+		// Whoever lost the claim meanwhile settles nothing.
+		lost := request(9)
+		lost.Claims = []mastra.ClaimUpdate{{Claim: mastra.Claim{Key: "k", Owner: "o9", ExpiresAt: now() + 60_000}}}
+		e.refuses(mastra.CodeConflict, e.s.Commit(e.ctx, &lost))
+		_, said, err = e.s.Recall(e.ctx, "t", 10)
+		e.ok(err)
+		e.equal(len(said), 1)
+	}},
 	{"claims/kept", func(e *env) {
 		want := mastra.Claim{Key: "k", Fingerprint: "f", RunID: "run", Status: mastra.StatusRunning, Owner: "a", LeaseUntil: base, State: mastra.JSON(`{"n": 1}`), ExpiresAt: now() + 60_000}
 		e.ok(e.claims(mastra.ClaimUpdate{Claim: want, Create: true}))

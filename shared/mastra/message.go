@@ -47,6 +47,7 @@ type Part struct {
 	Input      JSON        `json:"input,omitempty"`
 	Output     JSON        `json:"output,omitempty"` // of a tool-result: {type: "text"|"json"|"error-text"|…, value}
 	Data       JSON        `json:"data,omitempty"`   // of a file: base64, a data URL or a URL
+	URL        string      `json:"url,omitempty"`    // of a file or a source, in messages of user interfaces
 	Image      JSON        `json:"image,omitempty"`
 	MediaType  string      `json:"mediaType,omitempty"`
 	Filename   string      `json:"filename,omitempty"`

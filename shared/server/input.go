@@ -122,7 +122,34 @@ func readBody(r *http.Request) ([]byte, error) {
 			return nil, mastra.Errorf(mastra.CodeUnsupported, "Content-Type must be application/json")
 		}
 	}
+	if tooDeep(body) {
+		return nil, mastra.Invalid("body", "Nested more than %d levels deep", maxDepth)
+	}
 	return body, nil
+}
+
+// maxDepth is how deep a body may be nested: what reads it calls itself.
+const maxDepth = 500
+
+func tooDeep(body []byte) bool {
+	depth, text, escaped := 0, false, false
+	for _, c := range body {
+		switch {
+		case escaped:
+			escaped = false
+		case text:
+			escaped, text = c == '\\', c != '"'
+		case c == '"':
+			text = true
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 func limited(r *http.Request) ([]byte, error) {

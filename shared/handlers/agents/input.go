@@ -80,7 +80,7 @@ func given(v mastra.JSON) bool { return len(v) > 0 && string(v) != "null" && str
 
 // fill takes over what the caller runs itself, and the form of the answer.
 func (in *GenerateInput) fill(c *mastra.AgentCall) error {
-	var issues []mastra.Issue
+	issues := append(checkMessages("messages", c.Messages), checkMessages("context", c.Context)...)
 	add := func(field string, tools mastra.Object[ClientTool]) {
 		for _, t := range tools {
 			input := t.Value.InputSchema

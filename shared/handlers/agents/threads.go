@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"strings"
 
@@ -187,6 +188,13 @@ func (in *Target) send(ctx context.Context, m *mastra.Mastra, s mastra.ThreadSig
 			}
 		}
 		return Sent{}, e
+	}
+	var issues []mastra.Issue
+	for i := range s.Contents {
+		issues = append(issues, checkPart(fmt.Sprintf("contents.%d.", i), &s.Contents[i])...)
+	}
+	if len(issues) > 0 {
+		return Sent{}, &mastra.Error{Code: mastra.CodeInvalid, Message: "Invalid request body", Issues: issues}
 	}
 	now := mastra.TimeOf(m.Now())
 	if s.ID == "" {

@@ -384,3 +384,31 @@ func BenchmarkRemembering(b *testing.B) {
 		b.Error(err)
 	}
 }
+
+// A thread of ten thousand messages is one like any other: what a run reads of it does not grow.
+func TestALongThread(t *testing.T) {
+	model := &script{}
+	w := newWorld(t, model, &mastra.Agent{ID: "a", Memory: &mastra.Memory{LastMessages: 4}})
+	b := &mastra.Batch{Threads: []mastra.Thread{{ID: "t", ResourceID: "r", CreatedAt: 1, UpdatedAt: 1}}}
+	for i := range 10_000 {
+		b.Messages = append(b.Messages, mastra.Message{ID: fmt.Sprint("m", i), Role: "user", ThreadID: "t", ResourceID: "r", CreatedAt: mastra.Time(i + 1),
+			Content: mastra.JSON(fmt.Sprintf(`{"format":2,"parts":[{"type":"text","text":"message %d"}]}`, i))})
+	}
+	if err := w.Storage.Commit(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("and now?"), ThreadID: "t", ResourceID: "r"}); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, m := range model.asked[0].Messages {
+		said = append(said, m.Text())
+	}
+	if got := strings.Join(said, "; "); got != "message 9996; message 9997; message 9998; message 9999; and now?" {
+		t.Errorf("the model was told %s", got)
+	}
+	page, err := w.Storage.Messages(t.Context(), mastra.MessageQuery{ThreadID: "t", Descending: true, Paging: mastra.Paging{PerPage: 1}})
+	if err != nil || page.Total != 10_002 {
+		t.Errorf("%+v, %v", page, err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"mastralambda/shared/engine"
 	"mastralambda/shared/handlers/workflows"
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/queue/local"
 	"mastralambda/shared/runlog"
 	"mastralambda/shared/schema"
 	"mastralambda/shared/server"
@@ -133,13 +134,18 @@ func text(v any) string { data, _ := schema.Marshal(v); return string(data) }
 // open is the reference application's workflows over a new database, and their routes.
 func open(t testing.TB, ws ...mastra.Workflow) (*mastra.Mastra, *server.Server) {
 	t.Helper()
+	return openWith(t, nil, ws...)
+}
+
+func openWith(t testing.TB, opts []engine.Option, ws ...mastra.Workflow) (*mastra.Mastra, *server.Server) {
+	t.Helper()
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "runs.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	supervisor := runlog.NewSupervisor(logger)
-	m, err := mastra.New(mastra.Config{Workflows: append(reference(), ws...), Backends: mastra.Backends{Storage: store, Engine: engine.New(supervisor), Logger: logger}})
+	m, err := mastra.New(mastra.Config{Workflows: append(reference(), ws...), Backends: mastra.Backends{Storage: store, Engine: engine.New(supervisor, opts...), Queue: local.Open(store), Logger: logger}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"mastralambda/shared/engine"
 	"mastralambda/shared/handlers/workflows"
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 func TestExecute(t *testing.T) {
@@ -112,6 +114,45 @@ func TestARunThatSleeps(t *testing.T) {
 	} {
 		if w := send(s, c.method, "/api/workflows/sleeper/"+c.path, c.body); w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
 			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+}
+
+// An invocation that ends before the run does answers where to ask for it; a worker goes on, in time that starts anew.
+func TestWhereToAsk(t *testing.T) {
+	var began atomic.Int32
+	w := mastra.NewWorkflow[Name, Name]("long").Then(mastra.NewStep("slow", func(ctx context.Context, in Name) (Name, error) {
+		if began.Add(1) == 1 {
+			<-ctx.Done()
+			return in, ctx.Err()
+		}
+		return in, nil
+	}))
+	m, s := openWith(t, []engine.Option{engine.HandOver}, w)
+	for _, path := range []string{"start-async?runId=a%20b", "execute"} {
+		began.Store(0)
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, "POST", "/api/workflows/long/"+path, strings.NewReader(`{"inputData":{"name":"x"}}`))
+		r.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		s.ServeHTTP(rec, r)
+		var answer struct {
+			Status mastra.RunStatus `json:"status"`
+			Next   string           `json:"next"`
+		}
+		if err := schema.Unmarshal(rec.Body.Bytes(), &answer); err != nil || rec.Code != 200 || answer.Status != mastra.StatusRunning || answer.Next == "" {
+			t.Fatalf("%s: %d %s, %v", path, rec.Code, rec.Body, err)
+		}
+		d, err := m.Queue.Receive(t.Context(), 5*time.Second, time.Minute)
+		if err != nil || d == nil {
+			t.Fatal(d, err)
+		}
+		if err := m.Engine.(*engine.Engine).Work(t.Context(), m, d.Work); err != nil {
+			t.Fatal(err)
+		}
+		if got := send(s, "GET", "/api"+answer.Next, ""); got.Code != 200 || !strings.Contains(got.Body.String(), `"status":"success"`) || !strings.Contains(got.Body.String(), `"result":{"name":"x"}`) {
+			t.Errorf("%s: %d %s", answer.Next, got.Code, got.Body)
 		}
 	}
 }

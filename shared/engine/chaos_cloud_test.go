@@ -17,7 +17,7 @@ import (
 
 // Over DynamoDB and SQS processes hand runs to each other, and nobody sweeps: only messages find what is left behind.
 func TestKilledAtRandomInTheCloud(t *testing.T) {
-	cloud(t).storm(t, 200, 3, 15, 2*time.Second)
+	cloud(t).storm(t, 250, 3, 20, 2*time.Second)
 }
 
 // Every boundary, as with SQLite. A world of its own for a part of them: in each, one process works at a time.

@@ -106,6 +106,8 @@ func Rest(t *testing.T, call Call, skip Skip) {
 		{Case{"nor at its other path", "POST", "/agents/myAgent/listen", `{"audio": "AAAA"}`, 400, `does not have voice`}, ""},
 		{Case{"no processor", "GET", "/processors/x", "", 404, `Processor not found`}, ""},
 		{Case{"none to run", "POST", "/processors/x/execute", `{"phase": "input", "messages": []}`, 404, `Processor not found`}, ""},
+		{Case{"no browser", "GET", "/agents/myAgent/browser/session", "", 200, `"hasSession":false`}, ""},
+		{Case{"none to close", "POST", "/agents/myAgent/browser/close", `{}`, 404, `No browser session`}, ""},
 		{Case{"no editor", "POST", "/agents/myAgent/clone", `{}`, 400, `Editor is not configured`}, ""},
 		{Case{"no plans", "GET", "/agents/myAgent/plans/file?path=x", "", 404, `Plan capability not found`}, ""},
 		{Case{"no skills", "GET", "/agents/myAgent/skills/x", "", 404, `not found`}, ""},

@@ -310,3 +310,27 @@ func TestKeys(t *testing.T) {
 		t.Errorf("a revoked key: %d", status)
 	}
 }
+
+// A caller's span is above the run, in the trace that the caller named (W3C trace context).
+func TestTraceparent(t *testing.T) {
+	url, _ := serve(t)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", url+"/api/agents/myAgent/generate", strings.NewReader(`{"messages": "hi"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if res.StatusCode != 200 || !strings.Contains(string(body), `"traceId":"0af7651916cd43dd8448eb211c80319c"`) {
+		t.Fatalf("%d %s", res.StatusCode, body)
+	}
+	_, list := call(t, "GET", url+"/api/observability/traces", "")
+	if !strings.Contains(list, `"total":1`) || !strings.Contains(list, `"parentSpanId":"b7ad6b7169203331"`) {
+		t.Errorf("the list says %s", list)
+	}
+}

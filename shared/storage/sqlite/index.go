@@ -13,7 +13,7 @@ import (
 // by itself would take, and without that anybody waits for it. Whoever reads first brings it up to date (Store.indexed).
 
 const (
-	indexBatch = 128  // packs, of a busy writer
+	indexBatch = 1024 // packs, of a busy writer: as many share pages
 	indexMany  = 2048 // of one that has nothing else to do, or whom a reader waits for
 	indexDelay = time.Second
 )

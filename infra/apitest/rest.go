@@ -109,8 +109,6 @@ func Rest(t *testing.T, call Call, skip Skip) {
 		{Case{"no browser", "GET", "/agents/myAgent/browser/session", "", 200, `"hasSession":false`}, ""},
 		{Case{"none to close", "POST", "/agents/myAgent/browser/close", `{}`, 404, `No browser session`}, ""},
 		{Case{"no editor", "POST", "/agents/myAgent/clone", `{}`, 400, `Editor is not configured`}, ""},
-		{Case{"no browser", "GET", "/agents/myAgent/browser/session", "", 200, `"hasSession":false`}, ""},
-		{Case{"none to close", "POST", "/agents/myAgent/browser/close", `{}`, 404, `No browser session`}, ""},
 		{Case{"no plans", "GET", "/agents/myAgent/plans/file?path=x", "", 404, `Plan capability not found`}, ""},
 		{Case{"no skills", "GET", "/agents/myAgent/skills/x", "", 404, `not found`}, ""},
 		{Case{"instructions without a model", "POST", "/agents/myAgent/instructions/enhance", `{"instructions": "Answer.", "comment": "shorter"}`, 400, `No model`}, ""},

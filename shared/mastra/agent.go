@@ -263,10 +263,15 @@ func (a *Agent) check() error {
 	if err := a.Memory.check(a.ID); err != nil {
 		return err
 	}
+	processors := map[string]bool{}
 	for _, p := range a.Processors {
 		if err := p.check(a.ID); err != nil {
 			return err
 		}
+		if processors[p.ID] {
+			return fmt.Errorf("agent %s: two processors are named %q", a.ID, p.ID)
+		}
+		processors[p.ID] = true
 	}
 	names := map[string]bool{}
 	for _, c := range a.Tools {

@@ -17,7 +17,8 @@ type Processor struct {
 	Description string
 
 	// Input sees what a caller sends, once: before it is stored and before the model is called. What it returns takes the
-	// place of that, and it may change in place what it is given; a run that it stops leaves nothing in the thread. Messages that a call gives as context come by themselves.
+	// place of that, and it may change in place what it is given; a run that it stops leaves nothing in the thread. Messages
+	// that a call gives as context come by themselves.
 	Input func(ctx context.Context, messages Messages) (Messages, error)
 	// InputStep sees all that the model is given, before each of its calls. What it changes holds for that call and is not stored.
 	InputStep func(ctx context.Context, r *ModelRequest) error

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -41,6 +42,9 @@ type bench struct {
 }
 
 func run(ctx context.Context, args []string) (err error) {
+	if os.Getenv(bareServer) != "" {
+		return serveBare(ctx, net.JoinHostPort("127.0.0.1", os.Getenv("PORT")))
+	}
 	b := &bench{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	against := flags.String("against", os.Getenv("AGAINST"), "`URL` of another server of the reference application, measured in the same run")
@@ -102,6 +106,9 @@ func (b *bench) measure(ctx context.Context) error {
 	}
 	if b.wants("tracing") {
 		b.measureTracing(ctx, local)
+	}
+	if b.wants("net/http alone") {
+		b.measureBare(ctx)
 	}
 	return ctx.Err()
 }

@@ -161,6 +161,31 @@ func (b *bench) measureTracing(ctx context.Context, binary string) {
 		note: fmt.Sprintf("myAgent answers, TRACE_RATE 1 and 0, %d times in turns", turns)}.verdict("under 15%", cost < 0.15))
 }
 
+// measureBare measures net/http itself: a yardstick for this machine.
+func (b *bench) measureBare(ctx context.Context) {
+	c := benchCase{name: "net/http alone", load: load{requests: each(get("/api/agents")), check: contains(`"network-agent"`)},
+		payload: "a handler that does nothing, 4 KB: what this machine can do"}
+	err := func() (err error) {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		p, err := start(ctx, b.folder, self, bareServer+"=1")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.stop()) }()
+		if _, err := p.firstAnswer(ctx, "/health"); err != nil {
+			return err
+		}
+		b.measureLoad(ctx, c, p.address, "")
+		return nil
+	}()
+	if err != nil {
+		b.report.fail(c.name, err)
+	}
+}
+
 // measureLoad measures one load here and there.
 func (b *bench) measureLoad(ctx context.Context, c benchCase, address, against string) {
 	if c.concurrency == 0 {

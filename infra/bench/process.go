@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,6 +62,24 @@ func start(ctx context.Context, folder, binary string, settings ...string) (p *p
 		return nil, errors.Join(err, p.stderr.Close())
 	}
 	return p, nil
+}
+
+// bareServer is the variable that makes this program one.
+const bareServer = "BENCH_BARE_SERVER"
+
+// serveBare answers every request on address with as many bytes as a list of agents has, and does nothing else: what net/http
+// itself does on this machine.
+func serveBare(ctx context.Context, address string) error {
+	body := []byte(`{"network-agent":"` + strings.Repeat("x", 4<<10) + `"}`)
+	s := &http.Server{Addr: address, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body)
+	})}
+	context.AfterFunc(ctx, func() { _ = s.Close() })
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // environment is what a server needs of this one's: its defaults are measured, not somebody's settings.

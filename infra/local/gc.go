@@ -4,11 +4,15 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
 // room is how many bytes the heap may grow by between two collections, at least: a heap of a few MB is collected all the time
 // else, which costs a quarter of the throughput.
-const room = 32 << 20
+const room = 24 << 20
+
+// settled is how long after its beginning a process gives back to the system what only that took.
+const settled = 100 * time.Millisecond
 
 // tuneGC sets how much the heap may grow before the next collection, at each collection anew: by four times what lives where
 // that is little, by as much as lives where it is more than room.
@@ -25,4 +29,5 @@ func tuneGC() {
 		runtime.SetFinalizer(new([64]byte), tune)
 	}
 	tune(nil)
+	time.AfterFunc(settled, debug.FreeOSMemory)
 }

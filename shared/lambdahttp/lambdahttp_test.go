@@ -241,9 +241,13 @@ func TestStreamArrivesAsItIsMade(t *testing.T) {
 		h.Settle = func(context.Context) error { time.Sleep(time.Minute); settled = time.Since(start); return nil }
 		out, _ := h.Invoke(t.Context(), event(t, "POST", "/api/things/{id}/stream", "/api/things/x/stream", ""))
 		stream := out.(*events.APIGatewayProxyStreamingResponse)
+		defer stream.Close()
 		buf := make([]byte, 4096)
 		n, err := stream.Body.Read(buf)
-		if err != nil || string(buf[:n]) != "data: {\"type\":\"tick\"}\n\n" || time.Since(start) != 0 {
+		if first := string(buf[:n]); first == ": \n\n" { // the head was out before the first chunk was made
+			n, err = stream.Body.Read(buf)
+		}
+		if first := strings.TrimPrefix(string(buf[:n]), ": \n\n"); err != nil || first != "data: {\"type\":\"tick\"}\n\n" || time.Since(start) != 0 {
 			t.Fatalf("%q after %v, %v", buf[:n], time.Since(start), err)
 		}
 		rest, err := io.ReadAll(stream.Body)

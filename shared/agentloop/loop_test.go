@@ -334,6 +334,9 @@ func TestCancelAndDeadline(t *testing.T) {
 	if _, stored, _ := w.Storage.Recall(context.Background(), "t", 10); len(stored) != 2 {
 		t.Errorf("%d messages are stored", len(stored))
 	}
+	if err := w.runs.Idle(context.Background()); err != nil { // the last chunk is out before the run is gone
+		t.Error(err)
+	}
 	if w.runner.Cancel(context.Background(), "run-1") {
 		t.Error("an ended run was cancelled")
 	}

@@ -199,16 +199,41 @@ func environment() []string {
 // seenFromContainers is the name by which containers reach this machine, and the address to listen on for them: the bridge of an
 // engine on this machine, or loopback where the engine is in a virtual machine.
 func seenFromContainers(ctx context.Context) (host, address string, err error) {
-	out, err := exec.CommandContext(ctx, "docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").CombinedOutput()
+	const format = `{{range .IPAM.Config}}{{.Gateway}}{{end}} {{index .Options "com.docker.network.bridge.name"}}`
+	out, err := exec.CommandContext(ctx, "docker", "network", "inspect", "bridge", "--format", format).CombinedOutput()
 	if err != nil {
 		return "", "", fmt.Errorf("no container engine answers: %w: %s", err, out)
 	}
-	bridge := strings.TrimSpace(string(out))
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(bridge, "0"))
+	gateway, name, _ := strings.Cut(strings.TrimRight(string(out), "\n"), " ")
+	if gateway == "" { // an engine that runs for the first time does not say
+		gateway = firstAddress(name)
+	}
+	if gateway == "" {
+		return "host.docker.internal", "127.0.0.1", nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(gateway, "0"))
 	if err != nil {
 		return "host.docker.internal", "127.0.0.1", nil //nolint:nilerr // the bridge is not of this machine
 	}
-	return bridge, bridge, listener.Close()
+	return gateway, gateway, listener.Close()
+}
+
+// firstAddress is the IPv4 address of one of this machine's interfaces, "" where there is none.
+func firstAddress(name string) string {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return ""
+	}
+	addresses, err := i.Addrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	return ""
 }
 
 // forward gives containers a service that listens on loopback only.

@@ -122,6 +122,7 @@ func (e *entry) leave(answered bool) {
 	switch {
 	case e.explicit:
 		e.gone = true
+	case answered && e.dropped: // the client was gone before this was said: the record expires, and nobody waits for that
 	case answered && !e.answered:
 		e.answered, e.release = true, e.of.runs.Hold()
 		e.of.wake()

@@ -125,14 +125,11 @@ func (b *bench) withServer(ctx context.Context, binary string, which side) (err 
 	if len(wanted) == 0 && !memory && !vectors {
 		return nil
 	}
-	p, err := start(ctx, b.folder, binary)
+	p, err := serving(ctx, b.folder, binary)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
-	if _, err := p.firstAnswer(ctx, "/health"); err != nil {
-		return err
-	}
 	against := b.against
 	if which == own {
 		against = ""

@@ -131,13 +131,10 @@ func (b *bench) measureTracing(ctx context.Context, binary string) {
 	err := func() (err error) {
 		var servers [2]*process
 		for i, rate := range []string{"0", "1"} {
-			if servers[i], err = start(ctx, b.folder, binary, "TRACE_RATE="+rate); err != nil {
+			if servers[i], err = serving(ctx, b.folder, binary, "TRACE_RATE="+rate); err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, servers[i].stop()) }()
-			if _, err := servers[i].firstAnswer(ctx, "/health"); err != nil {
-				return err
-			}
 		}
 		for turn := range 1 + turns { // the first one warms up
 			for i, s := range servers {
@@ -170,14 +167,11 @@ func (b *bench) measureBare(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		p, err := start(ctx, b.folder, self, bareServer+"=1")
+		p, err := serving(ctx, b.folder, self, bareServer+"=1")
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, p.stop()) }()
-		if _, err := p.firstAnswer(ctx, "/health"); err != nil {
-			return err
-		}
 		b.measureLoad(ctx, c, p.address, "")
 		return nil
 	}()

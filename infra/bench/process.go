@@ -64,6 +64,18 @@ func start(ctx context.Context, folder, binary string, settings ...string) (p *p
 	return p, nil
 }
 
+// serving is start for a server that is to answer already.
+func serving(ctx context.Context, folder, binary string, settings ...string) (*process, error) {
+	p, err := start(ctx, folder, binary, settings...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.firstAnswer(ctx, "/health"); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
+}
+
 // bareServer is the variable that makes this program one.
 const bareServer = "BENCH_BARE_SERVER"
 

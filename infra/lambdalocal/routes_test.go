@@ -183,21 +183,31 @@ func TestEveryRoute(t *testing.T) {
 	}
 }
 
-// Who subscribes to a thread sees what another request makes run in it, through another instance of the function.
-func subscribe(t *testing.T, d *deployment) {
-	ctx, leave := context.WithCancel(t.Context())
-	defer leave()
-	r, err := http.NewRequestWithContext(ctx, "POST", d.url+"/api/agents/myAgent/threads/subscribe", strings.NewReader(`{"resourceId": "ann", "threadId": "subscribed"}`))
+// stream asks myAgent for something that is streamed; headers are names and values. The answer is closed with the test.
+func (d *deployment) stream(ctx context.Context, t testing.TB, path, body string, headers ...string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, "POST", d.url+"/api/agents/myAgent/"+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+d.secret)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
 	w, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Body.Close()
+	t.Cleanup(func() { w.Body.Close() })
+	return w
+}
+
+// Who subscribes to a thread sees what another request makes run in it, through another instance of the function.
+func subscribe(t *testing.T, d *deployment) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	w := d.stream(ctx, t, "threads/subscribe", `{"resourceId": "ann", "threadId": "subscribed"}`)
 	if w.StatusCode != 200 {
 		t.Fatal(w.Status)
 	}
@@ -291,17 +301,7 @@ func TestRequestsOnTheirWay(t *testing.T) {
 func TestAStreamThroughTheGateway(t *testing.T) {
 	d := deploy(t, nil)
 	stream := func(ctx context.Context, thread string) *http.Response {
-		r, err := http.NewRequestWithContext(ctx, "POST", d.url+"/api/agents/myAgent/stream", strings.NewReader(`{"messages":"Tell me a story","memory":{"thread":"`+thread+`","resource":"ann"}}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Authorization", "Bearer "+d.secret)
-		w, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return w
+		return d.stream(ctx, t, "stream", `{"messages":"Tell me a story","memory":{"thread":"`+thread+`","resource":"ann"}}`)
 	}
 	w := stream(t.Context(), "t")
 	defer w.Body.Close()

@@ -15,24 +15,7 @@ import (
 // whoever observes it by another instance gets it to its end.
 func TestTheWorkerTakesAStreamOver(t *testing.T) {
 	d := deployOver(t, services.DynamoDB(t), nil, "MODEL_DELAY=60")
-	ask := func(path, body, lastEvent string) *http.Response {
-		r, err := http.NewRequestWithContext(t.Context(), "POST", d.url+"/api/agents/myAgent/"+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Authorization", "Bearer "+d.secret)
-		if lastEvent != "" {
-			r.Header.Set("Last-Event-ID", lastEvent)
-		}
-		w, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { w.Body.Close() })
-		return w
-	}
-	w := ask("stream", `{"messages":"Tell me a story","runId":"run","memory":{"thread":"t","resource":"ann"}}`, "")
+	w := d.stream(t.Context(), t, "stream", `{"messages":"Tell me a story","runId":"run","memory":{"thread":"t","resource":"ann"}}`)
 	if w.StatusCode != 200 {
 		t.Fatal(w.Status)
 	}
@@ -64,7 +47,7 @@ func TestTheWorkerTakesAStreamOver(t *testing.T) {
 		t.Fatal("the stream of the dead instance came to its end")
 	}
 	began := time.Now()
-	kinds, _, whole := read(ask("observe", `{"runId":"run"}`, last), nil)
+	kinds, _, whole := read(d.stream(t.Context(), t, "observe", `{"runId":"run"}`, "Last-Event-ID", last), nil)
 	got := strings.Join(kinds, " ")
 	if _, behind, ok := strings.Cut(got, "epoch step-start text-start text-delta "); !ok || !whole || !strings.HasSuffix(behind, "text-delta text-end step-finish finish") {
 		t.Errorf("observed behind %s: %s", last, got)

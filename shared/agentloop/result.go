@@ -16,22 +16,8 @@ func (x *run) totalUsage() mastra.RunUsage {
 }
 
 func appendUsage(b []byte, u mastra.Usage) []byte {
-	b = appendCounts(b, u)
-	b = appendCounts(append(b[:len(b)-1], `,"raw":`...), u)
-	return append(b, '}')
-}
-
-func appendCounts(b []byte, u mastra.Usage) []byte {
-	b = appendInt(b, `{"inputTokens":`, int64(u.InputTokens))
-	b = appendInt(b, `,"outputTokens":`, int64(u.OutputTokens))
-	b = appendInt(b, `,"totalTokens":`, int64(u.TotalTokens))
-	if u.ReasoningTokens > 0 {
-		b = appendInt(b, `,"reasoningTokens":`, int64(u.ReasoningTokens))
-	}
-	if u.CachedInputTokens > 0 {
-		b = appendInt(b, `,"cachedInputTokens":`, int64(u.CachedInputTokens))
-	}
-	return append(b, '}')
+	own := usage(u, u)
+	return own.AppendJSON(b)
 }
 
 func (x *run) answered(s *step) mastra.ModelAnswer {

@@ -210,7 +210,7 @@ func (f *Finish) append(b []byte) []byte {
 		}
 		b = append(b, '}')
 	}
-	b = f.Output.Usage.append(append(b, `],"usage":`...))
+	b = f.Output.Usage.AppendJSON(append(b, `],"usage":`...))
 	if f.Output.Steps != nil {
 		b = appendJSON(b, `,"steps":`, f.Output.Steps)
 	}
@@ -240,7 +240,8 @@ func (a *ModelAnswer) append(b []byte) []byte {
 	return append(b, '}')
 }
 
-func (u *RunUsage) append(b []byte) []byte {
+// AppendJSON appends the usage as it encodes.
+func (u *RunUsage) AppendJSON(b []byte) []byte {
 	b = u.Usage.append(append(b, '{'))
 	if u.Raw != nil {
 		b = append(u.Raw.append(append(b, `,"raw":{`...)), '}')

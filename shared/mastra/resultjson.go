@@ -5,7 +5,7 @@ import "strconv"
 // AppendJSON appends the result as schema.Marshal encodes it, in a fraction of the time: most of its bytes are JSON already.
 func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 	b = appendString(append(b, `{"text":`...), r.Text)
-	b = r.Usage.append(append(b, `,"usage":`...))
+	b = r.Usage.AppendJSON(append(b, `,"usage":`...))
 	b = append(b, `,"steps":[`...)
 	for i := range r.Steps {
 		if i > 0 {
@@ -31,7 +31,7 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 	b = appendList(b, `,"sources":`, r.Sources)
 	b = appendList(b, `,"files":`, r.Files)
 	b = r.Response.append(append(b, `,"response":`...))
-	b = r.TotalUsage.append(append(b, `,"totalUsage":`...))
+	b = r.TotalUsage.AppendJSON(append(b, `,"totalUsage":`...))
 	if r.Object != nil {
 		b = appendJSON(b, `,"object":`, r.Object)
 	}
@@ -76,7 +76,7 @@ func (s *AgentStep) append(b []byte) (_ []byte, err error) {
 	b = appendList(b, `,"staticToolResults":`, s.StaticToolResults)
 	b = appendList(b, `,"dynamicToolResults":`, s.DynamicToolResults)
 	b = appendString(append(b, `,"finishReason":`...), string(s.FinishReason))
-	b = s.Usage.append(append(b, `,"usage":`...))
+	b = s.Usage.AppendJSON(append(b, `,"usage":`...))
 	b = appendList(b, `,"warnings":`, s.Warnings)
 	b = s.Response.append(append(b, `,"request":{},"response":`...))
 	return append(b, '}'), nil

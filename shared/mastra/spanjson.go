@@ -9,42 +9,32 @@ import (
 // AppendJSON appends the span as schema.Marshal encodes it, in a fraction of the time: a run has half a dozen of them, and
 // most of their bytes are JSON already. What is none is an error.
 func (s *Span) AppendJSON(b []byte) ([]byte, error) {
-	text := func(key, value string) {
-		b, _ = jsontext.AppendQuote(append(b, key...), value) // what is no UTF-8 is replaced
-	}
-	some := func(key, value string) {
-		if value != "" {
-			text(key, value)
-		}
-	}
-	moment := func(key string, t Time) {
-		b = t.AppendJSON(append(b, key...))
-	}
-	text(`{"traceId":`, s.TraceID)
-	text(`,"spanId":`, s.SpanID)
-	some(`,"parentSpanId":`, s.ParentID)
+	b = appendString(append(b, `{"traceId":`...), s.TraceID)
+	b = appendString(append(b, `,"spanId":`...), s.SpanID)
+	b = appendMember(b, `,"parentSpanId":`, s.ParentID)
 	if s.Remote {
 		b = append(b, `,"remoteParent":true`...)
 	}
-	text(`,"name":`, s.Name)
-	text(`,"spanType":`, s.Type)
+	b = appendString(append(b, `,"name":`...), s.Name)
+	b = appendString(append(b, `,"spanType":`...), s.Type)
 	if s.IsEvent {
 		b = append(b, `,"isEvent":true`...)
 	}
-	moment(`,"startedAt":`, s.StartedAt)
-	moment(`,"endedAt":`, s.EndedAt)
-	some(`,"entityType":`, s.EntityType)
-	some(`,"entityId":`, s.EntityID)
-	some(`,"entityName":`, s.EntityName)
-	some(`,"runId":`, s.RunID)
-	some(`,"threadId":`, s.ThreadID)
-	some(`,"resourceId":`, s.ResourceID)
+	b = s.StartedAt.AppendJSON(append(b, `,"startedAt":`...))
+	b = s.EndedAt.AppendJSON(append(b, `,"endedAt":`...))
+	b = appendMember(b, `,"entityType":`, s.EntityType)
+	b = appendMember(b, `,"entityId":`, s.EntityID)
+	b = appendMember(b, `,"entityName":`, s.EntityName)
+	b = appendMember(b, `,"runId":`, s.RunID)
+	b = appendMember(b, `,"threadId":`, s.ThreadID)
+	b = appendMember(b, `,"resourceId":`, s.ResourceID)
 	for i, tag := range s.Tags {
 		if i == 0 {
-			text(`,"tags":[`, tag)
+			b = append(b, `,"tags":[`...)
 		} else {
-			text(`,`, tag)
+			b = append(b, ',')
 		}
+		b = appendString(b, tag)
 	}
 	if len(s.Tags) > 0 {
 		b = append(b, ']')

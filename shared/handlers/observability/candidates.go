@@ -43,22 +43,7 @@ func (e *evidence) addFeedback(s mastra.Signal) bool {
 
 // gather reads the evidence about all traces of a range that a predicate needs.
 func (e *evidence) gather(ctx context.Context, scopes map[string]bool, from, to mastra.Time) error {
-	if scopes[scopeSpans] {
-		if err := e.m.Storage.Outlines(ctx, mastra.SpanQuery{From: from, To: to + afterwards}, e.add); err != nil {
-			return err
-		}
-	}
-	if scopes[scopeScores] {
-		if _, err := e.m.Storage.Scores(ctx, mastra.ScoreQuery{From: from, Match: e.addScore}); err != nil {
-			return err
-		}
-	}
-	if scopes[scopeFeedback] {
-		if _, err := e.m.Storage.Feedback(ctx, mastra.ScoreQuery{From: from, Match: e.addFeedback}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.read(ctx, scopes, mastra.SpanQuery{From: from, To: to + afterwards}, mastra.ScoreQuery{From: from})
 }
 
 // of reads the evidence about some traces.
@@ -66,18 +51,24 @@ func (e *evidence) of(ctx context.Context, scopes map[string]bool, traces []stri
 	if len(traces) == 0 {
 		return nil
 	}
+	return e.read(ctx, scopes, mastra.SpanQuery{TraceIDs: traces}, mastra.ScoreQuery{TraceIDs: traces})
+}
+
+func (e *evidence) read(ctx context.Context, scopes map[string]bool, spans mastra.SpanQuery, scores mastra.ScoreQuery) error {
 	if scopes[scopeSpans] {
-		if err := e.m.Storage.Outlines(ctx, mastra.SpanQuery{TraceIDs: traces}, e.add); err != nil {
+		if err := e.m.Storage.Outlines(ctx, spans, e.add); err != nil {
 			return err
 		}
 	}
 	if scopes[scopeScores] {
-		if _, err := e.m.Storage.Scores(ctx, mastra.ScoreQuery{TraceIDs: traces, Match: e.addScore}); err != nil {
+		scores.Match = e.addScore
+		if _, err := e.m.Storage.Scores(ctx, scores); err != nil {
 			return err
 		}
 	}
 	if scopes[scopeFeedback] {
-		if _, err := e.m.Storage.Feedback(ctx, mastra.ScoreQuery{TraceIDs: traces, Match: e.addFeedback}); err != nil {
+		scores.Match = e.addFeedback
+		if _, err := e.m.Storage.Feedback(ctx, scores); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,12 @@ func newProcess(t *testing.T, path string, ahead time.Duration, model mastra.Lan
 	if err != nil {
 		t.Fatal(err)
 	}
+	return processOn(t, store, now, model, agents...)
+}
+
+func processOn(t *testing.T, store mastra.Storage, now func() time.Time, model mastra.LanguageModel, agents ...*mastra.Agent) *process {
+	t.Helper()
+	var err error
 	quiet := slog.New(slog.DiscardHandler)
 	w := &world{runs: runlog.NewSupervisor(quiet)}
 	w.runner = agentloop.New(w.runs)

@@ -27,19 +27,33 @@ func note(log, resource string, now time.Time, v any) (mastra.ChunkBlock, error)
 		ExpiresAt: mastra.TimeOf(now.Add(keptFor))}, err
 }
 
-// announce lets other processes know of a run that its thread has, and makes it durable at once: nobody waits for it.
-func (x *run) announce(b *mastra.Batch) {
+// announce lets other processes know of a run that its thread has, and makes it durable at once: nobody waits for it. It is
+// refused where the thread has got another run meanwhile.
+func (x *run) announce(b *mastra.Batch) error {
+	if x.m.Storage == nil {
+		return nil
+	}
 	block, err := note(threadLog+x.call.ThreadID, x.resourceID, x.m.Now(), threadRun{x.RunID})
-	if err != nil || x.m.Storage == nil {
-		return
+	if err != nil {
+		return err
 	}
 	u, err := x.update(mastra.StatusRunning, nil)
 	if err != nil {
-		return
+		return err
+	}
+	b.Chunks, b.Runs = append(b.Chunks, block), append(b.Runs, u)
+	if o := x.opened; o != nil {
+		b.Claims = append(b.Claims, o.turn.taken(x))
+		for _, s := range o.rest { // whoever takes the run over finds them
+			if block, err = letter(x.m, x.RunID, s); err != nil {
+				return err
+			}
+			b.Chunks = append(b.Chunks, block)
+		}
 	}
 	x.watch()
-	b.Chunks, b.Runs = append(b.Chunks, block), append(b.Runs, u)
 	x.rec.made, x.rec.renewed = true, x.m.Now()
+	return nil
 }
 
 // lastRun is the last run of a thread that began with a message, nil where there is none that ctx may see.
@@ -83,46 +97,88 @@ func (r *Runner) runElsewhere(ctx context.Context, m *mastra.Mastra, threadID st
 	return last, err
 }
 
-// deliverElsewhere puts a message into the inbox of the run that another process has under way. Where the thread's last run has
-// ended, and its process with messages for the thread, those come first.
-func (r *Runner) deliverElsewhere(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, s mastra.AgentMessage) (string, error) {
-	last, err := r.lastRun(ctx, m, s.Call.ThreadID)
-	if err != nil || last == nil || last.WorkflowID != mastra.AgentRuns+a.ID || last.ResourceID != s.Call.ResourceID {
-		return "", err
+// wake hands a message to the run that another process has under way, or begins one: of several that would at once, one does.
+// Where the thread's last run has ended, and its process with messages for the thread, those come first, unless the message is one
+// that waited its turn itself; rest waits behind it. It returns the id of the run that the message is in.
+func (r *Runner) wake(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, s mastra.AgentMessage, waited bool, rest []mastra.AgentMessage) (string, error) {
+	promised := s.Call.RunID != ""
+	for {
+		turn, last, err := turnOf(ctx, m, a, s.Call)
+		switch {
+		case err != nil:
+			return "", err
+		case last != nil && last.Status == mastra.StatusRunning:
+			return r.join(ctx, m, a, last, s, promised)
+		case last != nil && !waited:
+			left, err := leftBehind(ctx, m, last, s.Call)
+			if err != nil {
+				return "", err
+			}
+			if len(left) > 0 {
+				s.Call.RunID = mastra.NewID()
+				if err := post(ctx, m, last.ID, s); err != nil {
+					return "", err
+				}
+				s.Signal.Mailed = true
+				r.await(ctx, m, a, append(left, s)...)
+				return s.Call.RunID, nil
+			}
+		}
+		begun := s
+		if !promised {
+			begun.Call.RunID = mastra.NewID()
+		}
+		err = r.beginWith(ctx, m, a, begun, &opened{turn, rest})
+		if err == nil {
+			return begun.Call.RunID, nil
+		}
+		if again, failed := turn.lost(ctx, m, err); !again {
+			return "", failed
+		}
 	}
-	running := last.Status == mastra.StatusRunning
-	if running && s.IfActive == "discard" {
-		return last.ID, nil
-	}
+}
+
+// join posts a message to the run that another process has under way.
+func (r *Runner) join(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, last *mastra.Run, s mastra.AgentMessage, promised bool) (string, error) {
 	id := last.ID
-	if s.Queue || !running {
+	switch {
+	case promised: // a run of its own was promised to it
+		s.Queue, id = true, s.Call.RunID
+	case s.IfActive == "discard":
+		return id, nil
+	case s.IfActive == "persist":
+		return s.Signal.ID, r.persist(ctx, m, a, s)
+	case s.Queue:
 		s.Call.RunID = mastra.NewID()
 		id = s.Call.RunID
-	}
-	var left []mastra.AgentMessage
-	if !running {
-		if left, err = leftBehind(ctx, m, last, s.Call); err != nil || len(left) == 0 {
-			return "", err
-		}
 	}
 	if err := post(ctx, m, last.ID, s); err != nil {
 		return "", err
 	}
-	s.Signal.Mailed = true
-	if running { // where it ended meanwhile, whoever claims the message first begins a run with it
-		if last, err = m.Storage.Run(ctx, last.ID); err != nil || last.Status == mastra.StatusRunning {
-			return id, err
-		}
+	// Where the run ended meanwhile, whoever claims the message first begins a run with it.
+	last, err := m.Storage.Run(ctx, last.ID)
+	if err != nil || last.Status == mastra.StatusRunning {
+		return id, err
 	}
+	s.Signal.Mailed = true
+	if s.Call.RunID == "" {
+		s.Call.RunID = mastra.NewID()
+		id = s.Call.RunID
+	}
+	r.await(ctx, m, a, s)
+	return id, nil
+}
+
+// await has messages begin runs here, in their order.
+func (r *Runner) await(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, messages ...mastra.AgentMessage) {
+	key := conversationKey(ctx, messages[0].Call.ThreadID)
 	r.convs.mu.Lock()
-	key := conversationKey(ctx, s.Call.ThreadID)
 	o := r.convs.of(key)
-	for _, w := range append(left, s) {
-		o.queue = append(o.queue, waitingMessage{context.WithoutCancel(ctx), m, a, w})
+	for _, s := range messages {
+		o.queue = append(o.queue, waitingMessage{context.WithoutCancel(ctx), m, a, s})
 	}
 	r.convs.mu.Unlock()
 	r.convs.next(r, key)
-	return id, nil
 }
 
 // mail is a message in the inbox of a run.
@@ -132,16 +188,20 @@ type mail struct {
 	Call  mastra.JSON `json:"call,omitzero"`  // of that run
 }
 
-// post puts a message into the inbox of a run.
-func post(ctx context.Context, m *mastra.Mastra, runID string, s mastra.AgentMessage) error {
-	letter := mail{ThreadSignal: s.Signal, Queue: s.Queue}
-	var err error
+// letter is a message in the inbox of a run.
+func letter(m *mastra.Mastra, runID string, s mastra.AgentMessage) (block mastra.ChunkBlock, err error) {
+	l := mail{ThreadSignal: s.Signal, Queue: s.Queue}
 	if s.Call.RunID != "" { // it is known by that already
-		if letter.Call, err = encodeCall(s.Call); err != nil {
-			return err
+		if l.Call, err = encodeCall(s.Call); err != nil {
+			return block, err
 		}
 	}
-	block, err := note(inboxLog+runID, s.Call.ResourceID, m.Now(), letter)
+	return note(inboxLog+runID, s.Call.ResourceID, m.Now(), l)
+}
+
+// post puts a message into the inbox of a run.
+func post(ctx context.Context, m *mastra.Mastra, runID string, s mastra.AgentMessage) error {
+	block, err := letter(m, runID, s)
 	if err != nil {
 		return err
 	}
@@ -193,7 +253,7 @@ func leftBehind(ctx context.Context, m *mastra.Mastra, last *mastra.Run, call ma
 
 // hasMail says whether the run's inbox is to be read: others may have written there, or somebody here has.
 func (x *run) hasMail(here bool) bool {
-	return x.m.Storage != nil && (here || x.taken || x.call.Signal != nil)
+	return x.m.Storage != nil && (here || x.taken || x.resumed || x.call.Signal != nil)
 }
 
 // mailbox are the messages that came for the run and were not taken yet: those that begin runs of their own at its end alone.

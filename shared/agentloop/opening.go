@@ -155,15 +155,17 @@ func (x *run) takeIn() (err error) {
 }
 
 // opening is what is committed before the model is called: the user's messages, in a thread that is made if need be.
-func (x *run) opening(b *mastra.Batch) {
+func (x *run) opening(b *mastra.Batch) error {
 	if s := x.call.Signal; s != nil {
-		x.announce(b)
+		if err := x.announce(b); err != nil {
+			return err
+		}
 		if s.Mailed && x.m.Storage != nil {
 			b.Claims = append(b.Claims, claimed(x.m, s))
 		}
 	}
 	if !x.stores() || x.blocked() {
-		return
+		return nil
 	}
 	switch {
 	case x.thread == nil:
@@ -184,6 +186,7 @@ func (x *run) opening(b *mastra.Batch) {
 	if len(x.known) > 0 {
 		b.Messages = slices.DeleteFunc(slices.Clone(x.in.stored), func(m mastra.Message) bool { return slices.Contains(x.known, m.ID) })
 	}
+	return nil
 }
 
 // ready puts the prompt together.

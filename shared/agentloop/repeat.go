@@ -47,7 +47,9 @@ func (x *run) admit(ctx context.Context) (other *entry, err error) {
 			return nil, err
 		}
 		b := &mastra.Batch{}
-		x.opening(b)
+		if err := x.opening(b); err != nil {
+			return nil, err
+		}
 		if len(b.Threads)+len(b.Messages)+len(b.Runs) == 0 {
 			return nil, nil
 		}
@@ -79,7 +81,9 @@ func (x *run) take() error {
 		}
 		b := &mastra.Batch{}
 		if first {
-			x.opening(b)
+			if err := x.opening(b); err != nil {
+				return err
+			}
 		}
 		state, err := x.encode()
 		if err != nil {

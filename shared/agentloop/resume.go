@@ -112,16 +112,7 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 	}
 	u.From = mastra.StatusSuspended
 	x.watch()
-	b := &mastra.Batch{Runs: []mastra.RunUpdate{u}}
-	if x.call.ThreadID != "" { // its subscribers elsewhere are to hear of it
-		block, err := note(threadLog+x.call.ThreadID, x.resourceID, m.Now(), threadRun{x.RunID})
-		if err != nil {
-			return nil, err
-		}
-		b.Chunks = []mastra.ChunkBlock{block}
-	}
-	err = x.commit(context.WithoutCancel(ctx), b)
-	if mastra.CodeOf(err) == mastra.CodeConflict {
+	if err := x.commitResumed(ctx, u); mastra.CodeOf(err) == mastra.CodeConflict {
 		return nil, notSuspended(a, c.RunID)
 	} else if err != nil {
 		return nil, err
@@ -130,6 +121,35 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 	x.ready()
 	ok = true
 	return x, nil
+}
+
+// commitResumed makes it durable that a run goes on. Its thread's subscribers elsewhere hear of it, and where no other run of the
+// thread goes on, messages come to this one.
+func (x *run) commitResumed(ctx context.Context, u mastra.RunUpdate) error {
+	ctx = context.WithoutCancel(ctx)
+	if x.call.ThreadID == "" {
+		return x.commit(ctx, &mastra.Batch{Runs: []mastra.RunUpdate{u}})
+	}
+	block, err := note(threadLog+x.call.ThreadID, x.resourceID, x.m.Now(), threadRun{x.RunID})
+	if err != nil {
+		return err
+	}
+	for {
+		b := &mastra.Batch{Runs: []mastra.RunUpdate{u}, Chunks: []mastra.ChunkBlock{block}}
+		turn, last, err := turnOf(ctx, x.m, x.agent, mastra.AgentCall{ThreadID: x.call.ThreadID, ResourceID: x.resourceID})
+		if err != nil {
+			return err
+		}
+		if last == nil || last.ID == x.RunID || last.Status != mastra.StatusRunning {
+			b.Claims = []mastra.ClaimUpdate{turn.taken(x)}
+		}
+		if err = x.commit(ctx, b); err == nil || b.Claims == nil {
+			return err
+		}
+		if again, err := turn.lost(ctx, x.m, err); !again {
+			return err
+		}
+	}
 }
 
 // answerCall gives the answer to the call that it is for.

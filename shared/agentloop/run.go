@@ -37,6 +37,7 @@ type run struct {
 
 	log        *runlog.Log     // nil where nobody reads chunks
 	base       int             // where the steps of the message under way begin
+	opened     *opened         // nil where no message of a thread began it
 	inThread   bool            // the thread's subscribers know it
 	read       map[string]bool // the messages of its inbox that it has dealt with, by their ids
 	streamed   int64           // how many chunks there were before

@@ -79,6 +79,10 @@ func (r *Runner) Stream(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 // begin makes a run ready: everything that comes before the model. The run of a repeated request that this process still
 // works on comes back instead, as its entry.
 func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall) (x *run, other *entry, err error) {
+	return r.beginOpened(ctx, m, a, c, nil)
+}
+
+func (r *Runner) beginOpened(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall, o *opened) (x *run, other *entry, err error) {
 	id := c.RunID
 	if id == "" {
 		id = mastra.NewID()
@@ -98,7 +102,7 @@ func (r *Runner) begin(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c
 		return nil, nil, err
 	}
 	x = newRun(r, task, m, a, c, model)
-	x.RunID = id
+	x.RunID, x.opened = id, o
 	if c.RunID != "" && !x.nested {
 		if err := x.replaceRecord(); err != nil {
 			return nil, nil, err

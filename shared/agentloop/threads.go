@@ -119,25 +119,27 @@ func (c *conversations) next(r *Runner, key string) {
 		}
 		w := o.queue[0]
 		o.queue = o.queue[1:]
-		c.mu.Unlock()
-		err := r.beginWith(w.ctx, w.m, w.a, w.AgentMessage)
-		var claimed *mastra.ClaimedError
-		switch {
-		case err == nil:
-			return
-		case errors.As(err, &claimed): // somebody else has it
-			continue
+		var rest []mastra.AgentMessage
+		for _, other := range o.queue {
+			if other.a == w.a && other.Signal.Mailed {
+				rest = append(rest, other.AgentMessage)
+			}
 		}
-		w.m.Logger.ErrorContext(w.ctx, "a message could not begin its run", "thread", w.Call.ThreadID, "agent", w.a.ID, "error", err)
+		c.mu.Unlock()
+		_, err := r.wake(w.ctx, w.m, w.a, w.AgentMessage, true, rest)
+		var claimed *mastra.ClaimedError
+		if err != nil && !errors.As(err, &claimed) { // somebody else has it
+			w.m.Logger.ErrorContext(w.ctx, "a message could not begin its run", "thread", w.Call.ThreadID, "agent", w.a.ID, "error", err)
+		}
 	}
 }
 
 // beginWith begins a run with a message; it returns once that is durable.
-func (r *Runner) beginWith(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, s mastra.AgentMessage) error {
+func (r *Runner) beginWith(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, s mastra.AgentMessage, o *opened) error {
 	call := s.Call
 	call.Signal, call.Messages = &s.Signal, nil
 	ctx = mastra.WithSpan(mastra.WithRequest(runlog.Apart(ctx), nil), mastra.SpanRef{})
-	x, _, err := r.begin(ctx, m, a, call)
+	x, _, err := r.beginOpened(ctx, m, a, call, o)
 	if err != nil {
 		return err
 	}
@@ -180,11 +182,7 @@ func (r *Runner) Send(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, s 
 	case "persist":
 		return s.Signal.ID, r.persist(ctx, m, a, s)
 	}
-	if elsewhere, err := r.deliverElsewhere(ctx, m, a, s); err != nil || elsewhere != "" {
-		return elsewhere, err
-	}
-	s.Call.RunID = mastra.NewID()
-	return s.Call.RunID, r.beginWith(ctx, m, a, s)
+	return r.wake(ctx, m, a, s, false, nil)
 }
 
 // deliver hands a message to a run that goes on here. It is in the storage before that is said, so that whoever takes the run

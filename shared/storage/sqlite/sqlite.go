@@ -3,7 +3,6 @@
 package sqlite
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -16,33 +15,6 @@ import (
 
 	"mastralambda/shared/mastra"
 )
-
-//go:embed 1.sql
-var schema1 string
-
-//go:embed 2.sql
-var schema2 string
-
-//go:embed 3.sql
-var schema3 string
-
-//go:embed 4.sql
-var schema4 string
-
-//go:embed 5.sql
-var schema5 string
-
-//go:embed 6.sql
-var schema6 string
-
-//go:embed 7.sql
-var schema7 string
-
-// migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen.
-var migrations = [...]string{schema1, schema2, schema3, schema4, schema5, schema6, schema7}
-
-// applicationID marks a file as one of ours, so that another program's database is refused, not filled ("Mlam").
-const applicationID = 0x4d6c616d
 
 const (
 	busyTimeout    = 10 * time.Second // how long another process may hold the write lock
@@ -147,6 +119,7 @@ func (s *Store) open() (err error) {
 
 // openWriter opens the connection that writes and brings the schema up to date.
 func openWriter(path string) (*conn, error) {
+	_ = create(path) // where it cannot, SQLite makes the file or says why not
 	var c *conn
 	var err error
 	// The change to WAL is the one lock that SQLite's own busy handler does not wait for: several processes may begin at once.
@@ -181,52 +154,6 @@ func cause(err error) error {
 		return p.Err
 	}
 	return err
-}
-
-// migrate brings the schema up to date. On a current file it reads two numbers of its header.
-func migrate(c *conn) error {
-	v, err := version(c)
-	if err != nil || v == len(migrations) {
-		return err
-	}
-	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	defer func() { _, _ = c.exec("ROLLBACK") }() // without effect after COMMIT
-	if v, err = version(c); err != nil {         // another process may have been here first
-		return err
-	}
-	for _, m := range migrations[v:] {
-		if err := c.script(m); err != nil {
-			return err
-		}
-	}
-	if err := c.script(fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, len(migrations))); err != nil {
-		return err
-	}
-	_, err = c.exec("COMMIT")
-	return err
-}
-
-// version is the schema's version of a file: 0 of a new one.
-func version(c *conn) (int, error) {
-	r, err := c.first("SELECT user_version, application_id FROM pragma_user_version, pragma_application_id")
-	if err != nil {
-		return 0, err
-	}
-	v, id := int(r.int(0)), r.int(1)
-	if v == 0 && id == 0 {
-		if r, err = c.first("SELECT count(*) FROM sqlite_schema"); err != nil || r.int(0) == 0 {
-			return 0, err
-		}
-	}
-	switch {
-	case id != applicationID:
-		return 0, errors.New("it is the database of another program")
-	case v > len(migrations):
-		return 0, fmt.Errorf("it was written by a newer version of this program (schema %d, known here: %d)", v, len(migrations))
-	}
-	return v, nil
 }
 
 // Close waits for the writes that were accepted and for reads that are under way. Calls after it are a CodeUnavailable.

@@ -2,6 +2,7 @@ package agentloop
 
 import (
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 // The chunks of a run. Callers look first whether there is a log: a run that nobody streams must not pay for them.
@@ -113,6 +114,12 @@ func (x *run) emitStepFinish(n int, mayGoOn bool) {
 	s := &x.Steps[n]
 	f := x.finish(n)
 	f.StepResult.IsContinued = s.continued() && mayGoOn
+	if r := s.Refused; r != nil {
+		t := &r.Tripwire
+		f.StepResult.IsContinued, f.StepResult.RetryReason, f.StepResult.RetryMetadata, f.StepResult.RetryProcessorID = true, t.Reason, t.Metadata, t.ProcessorID
+		f.ProcessorRetryCount, f.RetryFeedback = x.retries(n)+1, r.feedback()
+		f.Output.Text = r.step().text()
+	}
 	if x.resumed && f.StepResult.IsContinued {
 		f.StepResult.MessageID = x.messageID()
 	}
@@ -215,15 +222,27 @@ func (x *run) appendSteps(b []byte, n int) []byte {
 	b = append(b, '[')
 	for i := range x.Steps[:n+1] {
 		s := &x.Steps[i]
+		shown := s
+		if s.Refused != nil {
+			shown = s.Refused.step()
+		}
 		b = append(comma(b), `{"content":`...)
-		b = s.appendContent(b, i == n)
+		b = shown.appendContent(b, i == n)
 		b = appendUsage(append(b, `,"usage":`...), s.Usage)
 		b = appendMember(b, `,"warnings":[],"response":{"id":`, s.ResponseID)
 		b = appendTime(b, `,"timestamp":`, s.Timestamp)
 		b = appendMember(b, `,"modelId":`, s.ModelID)
 		b = append(b, `,"messages":[`...)
-		b = appendList(b, x.appendResponse(nil, i, s))
-		b = append(b, "]}}"...)
+		if s.Refused == nil {
+			b = append(appendList(b, x.appendResponse(nil, i, s)), "]}}"...)
+			continue
+		}
+		before := append([]byte{'['}, x.appendResponse(nil, i, nil)...)
+		b = append(appendList(b, shown.appendMessages(before, true)[1:]), "]}"...)
+		if data, err := schema.Marshal(&s.Refused.Tripwire); err == nil {
+			b = appendJSON(b, `,"tripwire":`, data)
+		}
+		b = append(b, '}')
 	}
 	return append(b, ']')
 }

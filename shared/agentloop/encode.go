@@ -176,9 +176,7 @@ func (x *run) appendStored(b []byte) []byte {
 	calls := 0
 	for n := x.base; n < len(x.Steps); n++ {
 		s := &x.Steps[n]
-		if n > x.base {
-			b = append(appendInt(comma(b), `{"type":"step-start","createdAt":`, s.StartedAt), '}')
-		}
+		b = x.appendStepStart(b, n)
 		for i := range s.Pieces {
 			p := &s.Pieces[i]
 			at := p.At
@@ -215,6 +213,14 @@ func (x *run) appendStored(b []byte) []byte {
 	}
 	b = append(b, `,"metadata":`...)
 	return append(x.appendObject(x.appendWaiting(x.appendModel(b))), "}}"...)
+}
+
+// appendStepStart parts step n of a message from those before.
+func (x *run) appendStepStart(b []byte, n int) []byte {
+	if n == x.base || x.Steps[n].Refused != nil || x.retries(n) >= n-x.base {
+		return b
+	}
+	return append(appendInt(comma(b), `{"type":"step-start","createdAt":`, x.Steps[n].StartedAt), '}')
 }
 
 // appendModel is the unclosed object that says which model made the message, in which trace.
@@ -259,9 +265,7 @@ func (x *run) appendUI(b []byte, last int) []byte {
 	b = append(x.appendOwner(b), `},"parts":[`...)
 	for n := x.base; n <= last; n++ {
 		s := &x.Steps[n]
-		if n > x.base {
-			b = append(appendInt(comma(b), `{"type":"step-start","createdAt":`, s.StartedAt), '}')
-		}
+		b = x.appendStepStart(b, n)
 		for i := range s.Pieces {
 			b = s.Pieces[i].appendUI(comma(b))
 		}

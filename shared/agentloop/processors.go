@@ -169,6 +169,98 @@ func (x *run) processedBy(i int, parts iter.Seq2[mastra.ModelPart, error]) iter.
 	}
 }
 
+// retries is how often in a row the model was asked again before step n.
+func (x *run) retries(n int) int {
+	count := 0
+	for count < n && x.Steps[n-1-count].Refused != nil {
+		count++
+	}
+	return count
+}
+
+func (x *run) maxRetries() int {
+	if most := x.call.MaxRetries; most != nil {
+		return *most
+	}
+	return x.agent.MaxProcessorRetries
+}
+
+// processStep has the processors look at what the model wrote in step n. Where one wants it done again, the step is refused.
+func (x *run) processStep(n int, mayGoOn bool) error {
+	if len(x.agent.Processors) == 0 {
+		return nil
+	}
+	s := &x.Steps[n]
+	out := mastra.StepOutput{Number: n, Text: s.text(), Finish: s.Finish, Usage: s.Usage, Retries: x.retries(n), Steps: x.infos()[:n]}
+	for _, c := range s.calls() {
+		out.Calls = append(out.Calls, x.called(c))
+	}
+	for i, p := range x.agent.Processors {
+		if p.OutputStep == nil {
+			continue
+		}
+		err := x.process(i, mastra.PhaseOutputStep, func(ctx context.Context, p *mastra.Processor) error { return p.OutputStep(ctx, &out) })
+		if err == nil {
+			continue
+		}
+		var tripped *mastra.Tripwire
+		if !errors.As(err, &tripped) {
+			return err
+		}
+		if tripped.Again && mayGoOn && out.Retries < x.maxRetries() {
+			s.Refused, s.Finish = &refused{*tripped, s.Pieces}, mastra.FinishRetry
+			s.Pieces = nil
+			return nil
+		}
+		s.Finish = mastra.FinishTripwire
+		if x.log != nil {
+			x.emitStepFinish(n, false)
+		}
+		return err
+	}
+	return nil
+}
+
+// step is what was refused.
+func (r *refused) step() *step { return &step{Pieces: r.Pieces} }
+
+// feedback is what the model is told when it is asked again, as the reference server tells it.
+func (r *refused) feedback() string {
+	return "[Processor Feedback] Your previous response was not accepted: " + r.Tripwire.Reason + ". Please try again with the feedback in mind."
+}
+
+// told is a prompt with the feedback behind the system messages that it begins with.
+func (r *refused) told(prompt []mastra.PromptMessage) []mastra.PromptMessage {
+	at := 0
+	for at < len(prompt) && prompt[at].Role == "system" {
+		at++
+	}
+	return slices.Insert(slices.Clone(prompt), at, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: r.feedback()}}})
+}
+
+// processTool has the processors look at what a tool returned.
+func (x *run) processTool(n int, c *call) error {
+	if c.Result == nil {
+		return nil
+	}
+	for i, p := range x.agent.Processors {
+		if p.ToolResult == nil {
+			continue
+		}
+		r := mastra.ToolReturned{Number: n, CallID: c.ID, Tool: c.Name, Args: c.args(), Result: c.Result.Clone()}
+		err := x.process(i, mastra.PhaseToolResult, func(ctx context.Context, p *mastra.Processor) error { return p.ToolResult(ctx, &r) })
+		if err == nil && r.Result.Compact() != nil {
+			err = mastra.Errorf(mastra.CodeUserCode, "The processor %s left a result of a tool that is no JSON", p.ID)
+		}
+		if err != nil {
+			c.Result, c.Error = nil, &mastra.RunError{Name: "Error", Message: "The result was withheld"}
+			return err
+		}
+		c.Result = r.Result
+	}
+	return nil
+}
+
 // processResult has the processors look at the answer.
 func (x *run) processResult() error {
 	if len(x.agent.Processors) == 0 {
@@ -206,7 +298,11 @@ func (x *run) processResult() error {
 func (x *run) trippedResult() *mastra.AgentResult {
 	total := x.totalUsage()
 	none := mastra.JSON("[]")
-	return &mastra.AgentResult{Usage: total, TotalUsage: total, Steps: []mastra.AgentStep{}, FinishReason: mastra.FinishOther, TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID,
+	finish := mastra.FinishOther
+	if n := len(x.Steps); n > 0 && x.Steps[n-1].Finish == mastra.FinishTripwire {
+		finish = mastra.FinishTripwire
+	}
+	return &mastra.AgentResult{Usage: total, TotalUsage: total, Steps: []mastra.AgentStep{}, FinishReason: finish, TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID,
 		Response: mastra.AgentResponse{Messages: none, UIMessages: none, DBMessages: none}, Tripwire: x.Tripwire, Remembered: x.remembered, Messages: slices.Concat(x.remembered, x.in.stored)}
 }
 
@@ -216,6 +312,8 @@ var phaseSpans = map[string]struct{ name, entity string }{
 	mastra.PhaseInputStep:    {"input step processor: ", "input_step_processor"},
 	mastra.PhaseOutputStream: {"output stream processor: ", "output_processor"},
 	mastra.PhaseOutputResult: {"output processor: ", "output_processor"},
+	mastra.PhaseOutputStep:   {"output step processor: ", "output_step_processor"},
+	mastra.PhaseToolResult:   {"tool result processor: ", "tool_result_processor"},
 }
 
 func (x *run) processorTraced(i int, phase string, began span, failed error) {

@@ -68,6 +68,9 @@ func (x *run) makeResult() *mastra.AgentResult {
 			}
 		}
 		out.Response = *x.response(n, n, true)
+		if s.Refused != nil {
+			out.Tripwire = &s.Refused.Tripwire
+		}
 		r.Text += out.Text
 		r.ReasoningText += out.ReasoningText
 		r.Reasoning = append(r.Reasoning, out.Reasoning...)

@@ -184,7 +184,7 @@ func (x *run) steps() error {
 			return err
 		}
 	}
-	for n := len(x.Steps); n < limit && (n == 0 || x.Steps[n-1].continued() || x.Steps[n-1].Next != ""); n++ {
+	for n := len(x.Steps); n < limit && (n == 0 || x.Steps[n-1].continued() || x.Steps[n-1].Next != "" || x.Steps[n-1].Refused != nil); n++ {
 		x.Steps = append(x.Steps, step{StartedAt: x.ms()})
 		if err := x.step(n, n+1 < limit); err != nil {
 			return err

@@ -43,10 +43,17 @@ type step struct {
 	ResponseID string              `json:"i,omitempty"`
 	Timestamp  mastra.Time         `json:"d,omitempty"` // of the response
 	ModelID    string              `json:"m,omitempty"`
-	Cost       float64             `json:"$,omitzero"` // in US dollars, where the model's price is known
+	Cost       float64             `json:"$,omitzero"`  // in US dollars, where the model's price is known
+	Refused    *refused            `json:"q,omitempty"` // a processor wants none of it
 	// Came are the messages that came to the run behind this step, Next is the id of the message that the steps behind write.
 	Came []mastra.Message `json:"z,omitempty"`
 	Next string           `json:"y,omitempty"`
+}
+
+// refused is a step that the model is to do again, and what it wrote.
+type refused struct {
+	Tripwire mastra.Tripwire `json:"t"`
+	Pieces   []piece         `json:"p,omitempty"`
 }
 
 // piece is one thing that the model wrote: a text, its reasoning or a tool call.

@@ -31,6 +31,9 @@ func (x *run) step(n int, mayGoOn bool) error {
 	asked := len(x.prompt)
 	err := x.ask(s)
 	x.inferenceTraced(n, span, err)
+	if err == nil {
+		err = x.processStep(n, mayGoOn)
+	}
 	return x.finishStep(n, span, asked, mayGoOn, err)
 }
 
@@ -42,12 +45,15 @@ func (x *run) goOn(n int, mayGoOn bool) error {
 // finishStep runs the tools that the model called, unless err says that it failed.
 func (x *run) finishStep(n int, span span, asked int, mayGoOn bool, err error) error {
 	s := &x.Steps[n]
-	if err == nil && x.structured != nil && !s.calledAny() {
+	if err == nil && x.structured != nil && !s.calledAny() && s.Refused == nil {
 		err = x.finishObject(s)
 	}
 	if err == nil && s.calledAny() {
-		x.runTools(s, span)
-		if err = x.ctx.Err(); err == nil && len(x.waiting()) > 0 {
+		err = x.runTools(n, span)
+		if err == nil {
+			err = x.ctx.Err()
+		}
+		if err == nil && len(x.waiting()) > 0 {
 			x.stepTraced(n, span, x.prompt[:asked], mayGoOn, nil)
 			return errSuspended
 		}
@@ -96,6 +102,9 @@ func (x *run) ask(s *step) error {
 	request := mastra.ModelRequest{Messages: x.prompt, Tools: x.tools, ToolChoice: x.call.ToolChoice, Settings: x.call.Settings, Options: x.call.ModelOptions}
 	if x.structured.answered() && !x.structured.InPrompt {
 		request.Schema = x.structured.Schema
+	}
+	if n := len(x.Steps) - 2; n >= 0 && x.Steps[n].Refused != nil {
+		request.Messages = x.Steps[n].Refused.told(request.Messages)
 	}
 	parts, err := x.processed(&request)
 	if err != nil {

@@ -17,9 +17,10 @@ import (
 // atOnce is how many tool calls of one step run at the same time.
 const atOnce = 10
 
-// runTools gives every call of a step an outcome, or has it wait for one. A call that cannot be run, and a tool that fails,
-// are told to the model.
-func (x *run) runTools(s *step, parent span) {
+// runTools gives every call of step n an outcome, or has it wait for one. A call that cannot be run, and a tool that fails,
+// are told to the model; an error is a processor's.
+func (x *run) runTools(n int, parent span) error {
+	s := &x.Steps[n]
 	calls := slices.DeleteFunc(s.calls(), func(c *call) bool { return c.done() || c.Waits != "" })
 	spans := make([]mastra.Span, len(calls))
 	if len(calls) == 1 {
@@ -41,14 +42,18 @@ func (x *run) runTools(s *step, parent span) {
 			x.trace.spans = append(x.trace.spans, s)
 		}
 	}
-	if x.log == nil {
-		return
-	}
 	for _, c := range s.calls() {
-		if slices.Contains(calls, c) && c.Client == "" {
+		if !slices.Contains(calls, c) || c.Client != "" {
+			continue
+		}
+		if err := x.processTool(n, c); err != nil {
+			return err
+		}
+		if x.log != nil {
 			x.emitOutcome(c)
 		}
 	}
+	return nil
 }
 
 func (x *run) runTool(c *call, parent span) mastra.Span {

@@ -26,6 +26,8 @@ type Agent struct {
 	Voice        Voice                       // nil: it has none
 	Scorers      []*Scorer                   // judge its answers
 	Processors   []*Processor                // look at what goes in and what comes out
+	// MaxProcessorRetries is how often in a row a processor may have the model try again; 0 is never.
+	MaxProcessorRetries int
 }
 
 // StepInfo is a step of a run, as StopWhen sees it.
@@ -146,6 +148,7 @@ type AgentCall struct {
 	Memory         *Memory // instead of the agent's, where it has one
 	RunID          string  // "": made up
 	MaxSteps       int     // 0: the agent's
+	MaxRetries     *int    // instead of the agent's MaxProcessorRetries
 	ToolChoice     ToolChoice
 	ActiveTools    []string // nil: all
 	Approve        bool     // ask before any tool is run

@@ -100,6 +100,8 @@ const (
 	FinishError     FinishReason = "error"
 	FinishOther     FinishReason = "other"
 	FinishSuspended FinishReason = "suspended" // of a run alone: a call waits for an answer
+	FinishRetry     FinishReason = "retry"     // of a step that a processor refused: the model tries again
+	FinishTripwire  FinishReason = "tripwire"  // of a step that a processor refused for good
 )
 
 // Usage counts tokens. InputTokens hold those read from a cache and those written to one, OutputTokens those of reasoning.

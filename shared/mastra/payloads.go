@@ -157,6 +157,7 @@ type Finish struct {
 	Output              FinishOutput   `json:"output"`
 	Messages            FinishMessages `json:"messages"`
 	ProcessorRetryCount int            `json:"processorRetryCount"`
+	RetryFeedback       string         `json:"processorRetryFeedback,omitempty"` // what the model is told
 	Response            *AgentResponse `json:"response,omitempty"`
 }
 
@@ -165,6 +166,10 @@ type StepReason struct {
 	Reason      FinishReason `json:"reason"`
 	IsContinued bool         `json:"isContinued"`
 	MessageID   string       `json:"messageId,omitempty"` // of the step that a resumed run goes on with
+	// Of a step that a processor refused: why, and which one.
+	RetryReason      string `json:"retryReason,omitempty"`
+	RetryMetadata    JSON   `json:"retryMetadata,omitzero"`
+	RetryProcessorID string `json:"retryProcessorId,omitempty"`
 }
 
 // FinishOutput is what the run made so far; Text and ToolCalls are the last step's.
@@ -193,6 +198,11 @@ func (f *Finish) append(b []byte) []byte {
 	b = appendString(append(b, `,"stepResult":{"reason":`...), string(f.StepResult.Reason))
 	b = strconv.AppendBool(append(b, `,"isContinued":`...), f.StepResult.IsContinued)
 	b = appendMember(b, `,"messageId":`, f.StepResult.MessageID)
+	b = appendMember(b, `,"retryReason":`, f.StepResult.RetryReason)
+	if f.StepResult.RetryMetadata != nil {
+		b = appendJSON(b, `,"retryMetadata":`, f.StepResult.RetryMetadata)
+	}
+	b = appendMember(b, `,"retryProcessorId":`, f.StepResult.RetryProcessorID)
 	b = f.Metadata.append(append(b, `},"metadata":{`...))
 	b = appendString(append(b, `},"output":{"text":`...), f.Output.Text)
 	b = append(b, `,"toolCalls":[`...)
@@ -223,6 +233,7 @@ func (f *Finish) append(b []byte) []byte {
 		b = appendJSON(b, `,"nonUser":`, f.Messages.NonUser)
 	}
 	b = strconv.AppendInt(append(b, `},"processorRetryCount":`...), int64(f.ProcessorRetryCount), 10)
+	b = appendMember(b, `,"processorRetryFeedback":`, f.RetryFeedback)
 	if f.Response != nil {
 		b = f.Response.append(append(b, `,"response":`...))
 	}

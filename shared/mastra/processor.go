@@ -25,6 +25,12 @@ type Processor struct {
 	// OutputStream sees what the model writes in one call, as it comes, and yields what is shown and stored instead. It must
 	// yield the finish, errors, and the end of a block behind its deltas; Abort is yielded as an error.
 	OutputStream func(ctx context.Context, parts iter.Seq2[ModelPart, error]) iter.Seq2[ModelPart, error]
+	// OutputStep sees what the model wrote in one call, before its tools run. Where it returns Abort(…).Retry(), the model is asked
+	// again and told the reason, up to Agent.MaxProcessorRetries times in a row; what it wrote is in no thread and no prompt then.
+	OutputStep func(ctx context.Context, s *StepOutput) error
+	// ToolResult sees what a tool has returned before the model, the stream and the thread do, and may put something else in its
+	// place. What it stops leaves no answer.
+	ToolResult func(ctx context.Context, r *ToolReturned) error
 	// OutputResult sees the whole answer before it is stored and a generate is answered. A stream has shown it by then.
 	OutputResult func(ctx context.Context, a *Answer) error
 }
@@ -37,12 +43,34 @@ type Answer struct {
 	Finish FinishReason
 }
 
+// StepOutput is what a model wrote in one call, as Processor.OutputStep sees it.
+type StepOutput struct {
+	Number  int // of the step, from 0 on
+	Text    string
+	Calls   []ToolCalled // that have not run yet
+	Finish  FinishReason
+	Usage   Usage
+	Retries int        // how often in a row the model was asked again before
+	Steps   []StepInfo // before this one
+}
+
+// ToolReturned is what came of a tool call, as Processor.ToolResult sees it.
+type ToolReturned struct {
+	Number int // of the step, from 0 on
+	CallID string
+	Tool   string // its name
+	Args   JSON
+	Result JSON // may be replaced
+}
+
 // Phases of a processor, as they show on the wire.
 const (
 	PhaseInput        = "input"
 	PhaseInputStep    = "inputStep"
 	PhaseOutputStream = "outputStream"
 	PhaseOutputResult = "outputResult"
+	PhaseOutputStep   = "outputStep"
+	PhaseToolResult   = "toolResult"
 )
 
 // Phases are those that the processor has a function for.
@@ -51,12 +79,20 @@ func (p *Processor) Phases() []string {
 	for _, f := range []struct {
 		phase string
 		has   bool
-	}{{PhaseInput, p.Input != nil}, {PhaseInputStep, p.InputStep != nil}, {PhaseOutputStream, p.OutputStream != nil}, {PhaseOutputResult, p.OutputResult != nil}} {
+	}{{PhaseInput, p.Input != nil}, {PhaseInputStep, p.InputStep != nil}, {PhaseOutputStream, p.OutputStream != nil}, {PhaseOutputResult, p.OutputResult != nil},
+		{PhaseOutputStep, p.OutputStep != nil}, {PhaseToolResult, p.ToolResult != nil}} {
 		if f.has {
 			phases = append(phases, f.phase)
 		}
 	}
 	return phases
+}
+
+// OnInput and OnOutput say on which side of the model the processor works.
+func (p *Processor) OnInput() bool { return p.Input != nil || p.InputStep != nil }
+
+func (p *Processor) OnOutput() bool {
+	return p.OutputStream != nil || p.OutputResult != nil || p.OutputStep != nil || p.ToolResult != nil
 }
 
 // Shown is the processor's name.
@@ -71,6 +107,7 @@ func (p *Processor) Shown() string {
 // of a tripwire chunk, too.
 type Tripwire struct {
 	Reason      string `json:"reason"`
+	Again       bool   `json:"retry,omitzero"`    // the model was to try again
 	Metadata    JSON   `json:"metadata,omitzero"` // for whoever called
 	ProcessorID string `json:"processorId,omitempty"`
 }
@@ -87,6 +124,12 @@ func (t *Tripwire) With(metadata any) *Tripwire {
 	if data, err := schema.Marshal(metadata); err == nil {
 		t.Metadata = data
 	}
+	return t
+}
+
+// Retry has the model try again, told the reason, where Processor.OutputStep returns it.
+func (t *Tripwire) Retry() *Tripwire {
+	t.Again = true
 	return t
 }
 

@@ -49,6 +49,7 @@ type AgentStep struct {
 	Warnings           []JSON        `json:"warnings"`
 	Request            struct{}      `json:"request"`
 	Response           AgentResponse `json:"response"`
+	Tripwire           *Tripwire     `json:"tripwire,omitempty"` // why a processor refused it
 }
 
 // RunUsage is a usage beside the one that the (last) model call told.

@@ -43,13 +43,7 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 		b = appendJSON(b, `,"suspendPayload":`, r.SuspendPayload)
 	}
 	b = appendMember(b, `,"resumeSchema":`, r.ResumeSchema)
-	if t := r.Tripwire; t != nil {
-		b = appendString(append(b, `,"tripwire":{"reason":`...), t.Reason)
-		if t.Metadata != nil {
-			b = appendJSON(b, `,"metadata":`, t.Metadata)
-		}
-		b = append(appendMember(b, `,"processorId":`, t.ProcessorID), '}')
-	}
+	b = r.Tripwire.append(b)
 	b = appendMessages(b, `,"messages":`, r.Messages)
 	b = appendMessages(b, `,"rememberedMessages":`, r.Remembered)
 	return append(b, '}'), nil
@@ -79,7 +73,22 @@ func (s *AgentStep) append(b []byte) (_ []byte, err error) {
 	b = s.Usage.AppendJSON(append(b, `,"usage":`...))
 	b = appendList(b, `,"warnings":`, s.Warnings)
 	b = s.Response.append(append(b, `,"request":{},"response":`...))
-	return append(b, '}'), nil
+	return append(s.Tripwire.append(b), '}'), nil
+}
+
+// append appends the member tripwire where there is one.
+func (t *Tripwire) append(b []byte) []byte {
+	if t == nil {
+		return b
+	}
+	b = appendString(append(b, `,"tripwire":{"reason":`...), t.Reason)
+	if t.Again {
+		b = append(b, `,"retry":true`...)
+	}
+	if t.Metadata != nil {
+		b = appendJSON(b, `,"metadata":`, t.Metadata)
+	}
+	return append(appendMember(b, `,"processorId":`, t.ProcessorID), '}')
 }
 
 func (r *AgentResponse) append(b []byte) []byte {

@@ -134,10 +134,10 @@ func describe(m *mastra.Mastra, a *mastra.Agent, partial bool) (Info, error) {
 	info := Info{ID: a.ID, Name: a.Name, Description: a.Description, Instructions: a.Instructions,
 		Model: id.Provider + "/" + id.ID, Provider: id.Provider, ModelID: id.ID, ModelVersion: id.Version, SupportsMemory: true, Source: "code", ModelList: list}
 	for _, p := range a.Processors { // the reference server shows those of one side as one
-		if in := a.ID + "-input-processor"; info.InputProcessors == nil && (p.Input != nil || p.InputStep != nil) {
+		if in := a.ID + "-input-processor"; info.InputProcessors == nil && p.OnInput() {
 			info.InputProcessors = []Sub{{in, in}}
 		}
-		if out := a.ID + "-output-processor"; info.OutputProcessors == nil && (p.OutputStream != nil || p.OutputResult != nil) {
+		if out := a.ID + "-output-processor"; info.OutputProcessors == nil && p.OnOutput() {
 			info.OutputProcessors = []Sub{{out, out}}
 		}
 	}
@@ -191,7 +191,7 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 		return nil, mastra.AgentCall{}, err
 	}
 	c := mastra.AgentCall{Messages: in.Messages, Context: in.Context, Instructions: strings.Join(in.Instructions, "\n"),
-		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, ToolChoice: mastra.ToolChoice(in.ToolChoice),
+		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, MaxRetries: in.MaxRetries, ToolChoice: mastra.ToolChoice(in.ToolChoice),
 		ActiveTools: in.ActiveTools, Approve: in.RequireToolApproval, Settings: in.ModelSettings, ModelOptions: in.ProviderOptions, Tracing: in.TracingOptions,
 		ThreadID: in.ThreadID, ResourceID: in.ResourceID}
 	if mem := in.Memory; mem != nil {

@@ -19,6 +19,7 @@ type GenerateInput struct {
 	ResourceID      string                 `json:"resourceId,omitempty" maxLength:"256"`
 	RunID           string                 `json:"runId,omitempty" maxLength:"256"`
 	MaxSteps        int                    `json:"maxSteps,omitzero" minimum:"1" maximum:"1000"`
+	MaxRetries      *int                   `json:"maxProcessorRetries,omitempty" minimum:"0" maximum:"100"` // how often in a row a processor may have the model try again
 	ToolChoice      ToolChoice             `json:"toolChoice,omitzero"`
 	ActiveTools     []string               `json:"activeTools,omitempty"`
 	ModelSettings   mastra.ModelSettings   `json:"modelSettings,omitzero"`

@@ -79,10 +79,10 @@ func processorInfo(m *mastra.Mastra, p *mastra.Processor) ProcessorInfo {
 			if o.ID != p.ID {
 				continue
 			}
-			if o.Input != nil || o.InputStep != nil {
+			if o.OnInput() {
 				info.Configurations = append(info.Configurations, ProcessorPlace{a.ID, a.Name, "input"})
 			}
-			if o.OutputStream != nil || o.OutputResult != nil {
+			if o.OnOutput() {
 				info.Configurations = append(info.Configurations, ProcessorPlace{a.ID, a.Name, "output"})
 			}
 		}
@@ -154,6 +154,8 @@ func ExecuteProcessor(ctx context.Context, m *mastra.Mastra, in ExecuteProcessor
 	switch {
 	case in.Phase == mastra.PhaseOutputStream:
 		return ProcessorTrial{}, mastra.Errorf(mastra.CodeInvalid, "outputStream phase cannot be executed directly. Use streaming instead.")
+	case in.Phase == mastra.PhaseToolResult: // as the reference server: messages hold no tool that has just run
+		return ProcessorTrial{}, mastra.Errorf(mastra.CodeInvalid, "Unknown phase: %s", in.Phase)
 	case !slices.Contains(p.Phases(), in.Phase):
 		return ProcessorTrial{}, mastra.Errorf(mastra.CodeInvalid, "Processor does not support %s phase", in.Phase)
 	}
@@ -217,6 +219,16 @@ func try(ctx context.Context, p *mastra.Processor, phase string, given []Process
 			}
 		}
 		return left, nil
+	case mastra.PhaseOutputStep:
+		s := mastra.StepOutput{Finish: mastra.FinishStop}
+		if len(out) > 0 { // as the reference server
+			for _, part := range out[0].Content {
+				if part.Type == mastra.PartText {
+					s.Text += part.Text
+				}
+			}
+		}
+		return out, p.OutputStep(ctx, &s)
 	}
 	a := mastra.Answer{Finish: mastra.FinishStop}
 	var places []*mastra.Part

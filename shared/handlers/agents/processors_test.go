@@ -17,8 +17,14 @@ func TestProcessorRoutes(t *testing.T) {
 		}
 		return nil
 	}}
+	picky := &mastra.Processor{ID: "picky", OutputStep: func(_ context.Context, s *mastra.StepOutput) error {
+		if s.Text == "no" {
+			return mastra.Abort("say yes").Retry()
+		}
+		return nil
+	}, ToolResult: func(context.Context, *mastra.ToolReturned) error { return nil }}
 	limit := processor.InputLimit(8)
-	m, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{{ID: "a", Name: "A", Processors: []*mastra.Processor{limit, polite, processor.TokenLimit(20)}}, {ID: "b", Name: "B", Processors: []*mastra.Processor{limit}}}})
+	m, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{{ID: "a", Name: "A", Processors: []*mastra.Processor{limit, polite, picky, processor.TokenLimit(20)}}, {ID: "b", Name: "B", Processors: []*mastra.Processor{limit}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +63,18 @@ func TestProcessorRoutes(t *testing.T) {
 	out, err = execute("token-limit", "inputStep", "["+text("user", "far too long to be remembered for ever")+","+text("assistant", "oh")+","+text("user", "so")+"]")
 	if shows(out.Messages, err, "["+text("user", "so")+"]"); !out.Success {
 		t.Errorf("%+v", out)
+	}
+	info, err = agents.GetProcessor(t.Context(), m, agents.GetProcessorInput{ProcessorID: "picky"})
+	shows(info, err, `{"id":"picky","name":"picky","phases":["outputStep","toolResult"],"configurations":[{"agentId":"a","agentName":"A","type":"output"}],"isWorkflow":false}`)
+	out, err = execute("picky", "outputStep", "["+text("assistant", "no")+"]")
+	same = "[" + text("assistant", "no") + "]"
+	shows(out, err, `{"success":false,"phase":"outputStep","tripwire":{"triggered":true,"reason":"say yes"},"messages":`+same+`,"messageList":{"messages":`+same+`}}`)
+	out, err = execute("picky", "outputStep", "["+text("assistant", "yes")+"]")
+	if shows(out.Messages, err, "["+text("assistant", "yes")+"]"); !out.Success {
+		t.Errorf("%+v", out)
+	}
+	if _, err := execute("picky", "toolResult", same); mastra.CodeOf(err) != mastra.CodeInvalid {
+		t.Error(err)
 	}
 	for _, phase := range []string{"outputStream", "outputResult"} {
 		if _, err := execute("input-limit", phase, "["+same[1:]); mastra.CodeOf(err) != mastra.CodeInvalid {

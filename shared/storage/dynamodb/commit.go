@@ -2,6 +2,8 @@ package dynamodb
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,8 +26,8 @@ const (
 // thread, or what is likely, and asks nothing; its conditions hold it to that. Where one is refused, what the plan wrote
 // beside is taken back, and the next plan is made of what is read then: it is one transaction of all that can be refused.
 //
-// A plan of nothing but messages to one thread, claims, scores and spans is no transaction, which would cost twice as much:
-// its writes are made at once, and all taken back if one is refused. Only a process that dies at that moment leaves some.
+// A plan of nothing but one thread that is new or only gets messages, claims, scores and spans is no transaction, which would cost
+// twice as much: its writes are made at once, and all taken back if one is refused. Only a process that dies at that moment leaves some.
 func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -88,10 +90,22 @@ type commit struct {
 // known is what the tables hold of what a commit touches.
 type known struct{ threads, runs map[place]item }
 
+// thread is the item that says what a thread is, nil where there is none.
+func (k *known) thread(pk string) item {
+	return described(k.threads[place{pk, metaKey}], k.threads[place{pk, activityKey}])
+}
+
+// newToken marks what one commit writes. It is in every item, so it is short.
+func newToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // which never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
 func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
 	c := &commit{s: s, tenant: tenant, now: s.time(), claims: b.Claims, chunks: b.Chunks}
 	seq := s.seq.next(len(b.Messages) + 2)
-	c.token = mastra.NewID()
+	c.token = newToken()
 	if err := c.addThreads(b.Threads, b.Messages, seq); err != nil {
 		return nil, err
 	}
@@ -117,12 +131,13 @@ func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
 
 // plain says that a batch can do without a transaction.
 func (c *commit) plain() bool {
-	return len(c.runs) == 0 && (len(c.threads) == 0 || len(c.threads) == 1 && c.threads[0].given == nil)
+	return len(c.runs) == 0 && (len(c.threads) == 0 || len(c.threads) == 1 && (c.threads[0].given == nil || c.creates(c.threads[0])))
 }
 
 // mustRead says that no plan can be made without a look.
 func (c *commit) mustRead() bool {
-	return slices.ContainsFunc(c.runs, func(r *runWrite) bool { return r.mustRead })
+	return slices.ContainsFunc(c.runs, func(r *runWrite) bool { return r.mustRead }) ||
+		slices.ContainsFunc(c.threads, func(t *threadWrite) bool { h, _ := c.s.hints.get(t.pk); return h.dead })
 }
 
 // read fetches all that the commit's conditions are about.
@@ -150,11 +165,12 @@ func (c *commit) read(ctx context.Context) error {
 	}
 	c.known = k
 	for _, t := range c.threads {
-		if k.threads[place{t.pk, metaKey}]["dead"] != nil { // somebody stopped in the middle of deleting it
+		if k.thread(t.pk)["dead"] != nil { // somebody stopped in the middle of deleting it
 			if err := c.s.purge(ctx, c.tenant, t.pk); err != nil {
 				return err
 			}
 			delete(k.threads, place{t.pk, metaKey})
+			delete(k.threads, place{t.pk, activityKey})
 		}
 	}
 	return nil
@@ -254,7 +270,7 @@ func (c *commit) carryOut(ctx context.Context, p *plan, try int) error {
 			remember(p.undone)
 			return nil
 		}
-		return c.s.transact(ctx, p.core, c.token[:30]+strconv.Itoa(try))
+		return c.s.transact(ctx, p.core, c.token+strconv.Itoa(try))
 	}
 	err := parallel(calls(p.ahead)...)
 	switch {

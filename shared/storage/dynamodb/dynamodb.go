@@ -193,6 +193,8 @@ func (q *sequence) next(n int) int64 {
 // hint is what a thread was seen to be. It spares requests, and is never believed: conditions are.
 type hint struct {
 	exists        bool
+	former        bool // a former version made it, of two items
+	dead          bool // its deletion has not ended
 	updated, mark mastra.Time
 }
 

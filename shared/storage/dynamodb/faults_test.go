@@ -217,7 +217,7 @@ func TestRefusedBeside(t *testing.T) {
 	}
 	nothingOf(t, ctx, s)
 	left, err := s.query(ctx, query{table: s.tables.Threads, pk: threadPK(mastra.Tenant(ctx), "t"), consistent: true})
-	if err != nil || len(left) != 2 {
+	if err != nil || len(left) != 1 {
 		t.Fatalf("%d items are left of the thread, %v", len(left), err)
 	}
 }

@@ -1,14 +1,10 @@
 package dynamodb
 
 import (
-	"bytes"
-	"compress/flate"
 	"context"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -64,51 +60,7 @@ func key(pk, sk string) item { return item{attrPK: text(pk), attrSK: text(sk)} }
 func pkOf(it item) string { return textOf(it[attrPK]) }
 func skOf(it item) string { return textOf(it[attrSK]) }
 
-const (
-	maxInline    = 350 << 10 // bytes of one value within its item; an item may have 400 KB
-	compressFrom = 700       // bytes: a write unit is 1 KB
-
-	// The first byte of a stored value; brief marks one that is not whole.
-	raw, deflate, brief = 0, 1, 2
-)
-
-var deflaters = sync.Pool{New: func() any { w, _ := flate.NewWriter(nil, flate.BestSpeed); return w }}
-
-// pack encodes a value for an attribute: compressed where that makes it smaller.
-func pack(data []byte) []byte {
-	if len(data) >= compressFrom {
-		var b bytes.Buffer
-		b.Grow(len(data)/2 + 64)
-		b.WriteByte(deflate)
-		w := deflaters.Get().(*flate.Writer)
-		w.Reset(&b)
-		_, err := w.Write(data)
-		if err == nil {
-			err = w.Close()
-		}
-		deflaters.Put(w)
-		if err == nil && b.Len() <= len(data) {
-			return b.Bytes()
-		}
-	}
-	return append(append(make([]byte, 0, len(data)+1), raw), data...)
-}
-
-func unpack(stored []byte) ([]byte, error) {
-	switch {
-	case len(stored) == 0:
-		return nil, fmt.Errorf("dynamodb: a stored value is empty")
-	case stored[0]&^brief == raw:
-		return stored[1:], nil
-	case stored[0]&^brief == deflate:
-		data, err := io.ReadAll(flate.NewReader(bytes.NewReader(stored[1:])))
-		if err != nil {
-			return nil, fmt.Errorf("dynamodb: a stored value is damaged: %w", err)
-		}
-		return data, nil
-	}
-	return nil, fmt.Errorf("dynamodb: a stored value was written by a newer version of this program")
-}
+const maxInline = 350 << 10 // bytes of one value within its item; an item may have 400 KB
 
 // large are pieces of values that do not fit into their items. They are written before what refers to them.
 type large struct {
@@ -139,11 +91,21 @@ func (s *Store) packed(b []byte, most int, table, pk string, beside *[]large) at
 
 // load reads a value back; nil where there is none. Its pieces are asked for where they are not among those read already.
 func (s *Store) load(ctx context.Context, a attribute, table, pk string, read []item) ([]byte, error) {
-	switch a := a.(type) {
-	case nil:
+	if a == nil {
 		return nil, nil
+	}
+	stored, err := s.loadPacked(ctx, a, table, pk, read)
+	if err != nil {
+		return nil, err
+	}
+	return unpack(stored)
+}
+
+// loadPacked reads a value as it is stored.
+func (s *Store) loadPacked(ctx context.Context, a attribute, table, pk string, read []item) ([]byte, error) {
+	switch a := a.(type) {
 	case *types.AttributeValueMemberB:
-		return unpack(a.Value)
+		return a.Value, nil
 	case *types.AttributeValueMemberS:
 		prefix := pieces + a.Value + "#"
 		var b []byte
@@ -161,7 +123,7 @@ func (s *Store) load(ctx context.Context, a attribute, table, pk string, read []
 			}
 			collect(items)
 		}
-		return unpack(b)
+		return b, nil
 	}
 	return nil, fmt.Errorf("dynamodb: a stored value has another type")
 }
@@ -197,7 +159,7 @@ func remove(table, pk, sk, condition string, values item) op {
 	return op{Delete: d}
 }
 
-func words(expression string, sign byte, found func(string)) {
+func variables(expression string, sign byte, found func(string)) {
 	for i := 0; i < len(expression); i++ {
 		if expression[i] != sign {
 			continue
@@ -214,7 +176,7 @@ func words(expression string, sign byte, found func(string)) {
 func names(expressions ...string) map[string]string {
 	m := map[string]string{}
 	for _, e := range expressions {
-		words(e, '#', func(w string) { m[w] = w[1:] })
+		variables(e, '#', func(w string) { m[w] = w[1:] })
 	}
 	return m
 }
@@ -222,7 +184,7 @@ func names(expressions ...string) map[string]string {
 func used(values item, expressions ...string) item {
 	var m item
 	for _, e := range expressions {
-		words(e, ':', func(w string) {
+		variables(e, ':', func(w string) {
 			if v, ok := values[w]; ok {
 				if m == nil {
 					m = item{}

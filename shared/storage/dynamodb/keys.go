@@ -18,9 +18,9 @@ const shards = 4
 
 // Fixed sort keys. '~' sorts behind all others.
 const (
-	only         = "~" // of an item that has its partition to itself
-	metaKey      = "~meta"
-	activityKey  = "~act"
+	only         = "~"     // of an item that has its partition to itself
+	activityKey  = "~act"  // a thread: what it is and what goes on in it
+	metaKey      = "~meta" // what a thread is, where a former version made it
 	headKey      = "~head"
 	leaseKey     = "~lease"
 	summaryKey   = "~sum"

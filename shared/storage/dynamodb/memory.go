@@ -58,7 +58,7 @@ func (s *Store) amongNeighbours(ctx context.Context, ref mastra.MessageRef, thre
 	var before, after []item
 	var act item
 	err := parallel(
-		func() (err error) { act, err = s.get(ctx, table, pk, activityKey); return err },
+		func() (err error) { act, err = s.activity(ctx, pk); return err },
 		func() (err error) {
 			before, err = s.query(ctx, query{table: table, pk: pk, from: messages, to: sk, descending: true, consistent: true, most: ref.Before + 1})
 			return err
@@ -98,14 +98,24 @@ func (s *Store) TransferThread(ctx context.Context, id, from, to string) error {
 	token, now := mastra.NewID(), mastra.TimeOf(s.now())
 	values := item{":from": text(from), ":to": text(to), ":pk": text(resourcePK(tenant, to)), ":upd": number(now), ":sk": text(placed(now, id)), ":tok": text(token)}
 	ctx = context.WithoutCancel(ctx)
-	err := s.transact(ctx, []op{
-		update(table, pk, metaKey, "SET #resource = :to, #tok = :tok", "attribute_exists(#PK) AND attribute_not_exists(#dead) AND #resource = :from", values),
-		update(table, pk, activityKey, "SET #owner = :to, #PK1 = :pk, #upd = :upd, #mark = :upd, #SK1 = :sk, #SK2 = :sk, #tok = :tok", "attribute_exists(#PK)", values),
-	}, token)
+	const given, goes = "#resource = :to, #tok = :tok", "#owner = :to, #PK1 = :pk, #upd = :upd, #mark = :upd, #SK1 = :sk, #SK2 = :sk"
+	head, err := s.heads(ctx, pk)
+	if err != nil {
+		return err
+	}
+	if head == nil {
+		return errNoThread()
+	}
+	const free = "attribute_exists(#PK) AND attribute_not_exists(#dead) AND #resource = :from"
+	if skOf(head) == activityKey {
+		_, err = s.write(ctx, update(table, pk, activityKey, "SET "+given+", "+goes, free, values), token)
+	} else {
+		err = s.transact(ctx, []op{update(table, pk, metaKey, "SET "+given, free, values), update(table, pk, activityKey, "SET "+goes+", #tok = :tok", "attribute_exists(#PK)", values)}, token)
+	}
 	if errors.Is(err, errRefused) {
-		if meta, err := s.get(ctx, table, pk, metaKey); err != nil {
+		if head, err := s.heads(ctx, pk); err != nil {
 			return err
-		} else if meta == nil || meta["dead"] != nil {
+		} else if head == nil {
 			return errNoThread()
 		}
 		return mastra.Errorf(mastra.CodeConflict, "The thread has another owner by now")
@@ -152,7 +162,7 @@ func (s *Store) SaveWorkingMemory(ctx context.Context, n mastra.Notes) error {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	pk, table, token := notesPK(mastra.Tenant(ctx), n.Of), s.tables.Threads, mastra.NewID()
+	pk, table, token := notesPK(mastra.Tenant(ctx), n.Of), s.tables.Threads, newToken()
 	it := key(pk, notesKey)
 	it["v"], it["tok"], it["d"] = number(n.Version+1), text(token), blob(pack([]byte(n.Data)))
 	condition := "#v = :v"
@@ -164,16 +174,20 @@ func (s *Store) SaveWorkingMemory(ctx context.Context, n mastra.Notes) error {
 	if n.Of.ThreadID == "" {
 		_, err = s.write(ctx, write, token)
 	} else {
-		err = s.transact(ctx, []op{write,
-			update(table, pk, metaKey, "SET #noted = :tok", "attribute_exists(#PK) AND attribute_not_exists(#dead)", item{":tok": text(token)})}, token)
+		for _, sk := range []string{activityKey, metaKey} {
+			err = s.transact(ctx, []op{write, update(table, pk, sk, "SET #noted = :tok", "attribute_exists(#created) AND attribute_not_exists(#dead)", item{":tok": text(token)})}, token+sk[1:2])
+			if !errors.Is(err, errRefused) {
+				break
+			}
+		}
 	}
 	if !errors.Is(err, errRefused) {
 		return err
 	}
 	if n.Of.ThreadID != "" {
-		if meta, err := s.get(ctx, table, pk, metaKey); err != nil {
+		if head, err := s.heads(ctx, pk); err != nil {
 			return err
-		} else if meta == nil || meta["dead"] != nil {
+		} else if head == nil {
 			return errNoThread()
 		}
 	}

@@ -94,7 +94,7 @@ func (s *Store) Messages(ctx context.Context, q mastra.MessageQuery) (*mastra.Pa
 	var first []item
 	isFirst := q.Page == 0 && q.PerPage > 0 && q.PerPage < maxSkipped && !q.Descending
 	err := parallel(
-		func() (err error) { act, err = s.get(ctx, table, pk, activityKey); return err },
+		func() (err error) { act, err = s.activity(ctx, pk); return err },
 		func() (err error) {
 			if isFirst {
 				o := oldest
@@ -143,7 +143,7 @@ func (s *Store) messagesBetween(ctx context.Context, pk string, q mastra.Message
 	}
 	var all []entry
 	err := parallel(
-		func() (err error) { *act, err = s.get(ctx, s.tables.Threads, pk, activityKey); return err },
+		func() (err error) { *act, err = s.activity(ctx, pk); return err },
 		func() (err error) { all, err = s.matching(ctx, &l); return err })
 	if err != nil {
 		return nil, err

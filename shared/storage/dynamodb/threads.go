@@ -98,7 +98,7 @@ func (c *commit) checkThreads() error {
 		}
 	}
 	for _, t := range c.threads {
-		meta := c.known.threads[place{t.pk, metaKey}]
+		meta := c.known.thread(t.pk)
 		if owner := textOf(meta["resource"]); meta != nil && t.given != nil && owner != "" && owner != t.given.ResourceID {
 			return errOtherOwner()
 		}
@@ -141,8 +141,12 @@ func (c *commit) planThreads(p *plan) {
 		p.core = append(p.core, puts...)
 	}
 	p.core = append(p.core, heads...)
-	if apart && len(p.core) == 1 && len(c.threads) == 1 && c.threads[0].given == nil {
-		t := c.threads[0]
+	if t := c.threads[0]; apart && len(p.core) == 1 && len(c.threads) == 1 && t.given != nil {
+		p.undone = func(ctx context.Context) error { // unless somebody has used it meanwhile
+			_, err := c.s.write(ctx, remove(c.s.tables.Threads, t.pk, activityKey, "#tok = :tok AND #n = :n", item{":tok": text(c.token), ":n": number(t.added)}), "")
+			return err
+		}
+	} else if apart && len(p.core) == 1 && len(c.threads) == 1 {
 		p.undone = func(ctx context.Context) error {
 			set, unless := once(c.adding+"-", actMarks)
 			_, err := c.s.write(ctx, update(c.s.tables.Threads, t.pk, activityKey, set+" ADD #n :n", "attribute_exists(#PK) AND "+unless,
@@ -155,7 +159,7 @@ func (c *commit) planThreads(p *plan) {
 			h, ok := c.s.hints.get(t.pk)
 			switch {
 			case t.given != nil, !ok:
-				h = hint{exists: true, updated: t.updated, mark: t.updated}
+				h = hint{exists: true, former: h.former, updated: t.updated, mark: t.updated}
 			case t.updated > h.updated:
 				h.updated = t.updated
 				if t.updated-h.mark >= slack {
@@ -243,40 +247,52 @@ func seqOf(sk string) int64 {
 func (c *commit) planThread(t *threadWrite, p *plan) []op {
 	h, seen := c.s.hints.get(t.pk)
 	if c.known != nil {
-		act := c.known.threads[place{t.pk, activityKey}]
-		h, seen = hint{exists: act != nil, updated: timeOf(act["upd"]), mark: timeOf(act["mark"])}, true
+		h, seen = hintOf(c.known.threads[place{t.pk, activityKey}]), true
 	}
 	switch {
 	case t.given == nil:
 		return []op{c.touch(t, h, seen)}
-	case seen && h.exists, !seen && t.given.CreatedAt != t.given.UpdatedAt:
-		return c.updateThread(t, p)
+	case c.creates(t):
+		return []op{c.createThread(t, p)}
 	}
-	return c.createThread(t, p)
+	return c.updateThread(t, h.former, p)
 }
 
-func (c *commit) createThread(t *threadWrite, p *plan) []op {
+// creates says whether the thread is new, as far as is known.
+func (c *commit) creates(t *threadWrite) bool {
+	if c.known != nil {
+		return c.known.threads[place{t.pk, activityKey}] == nil
+	}
+	if h, seen := c.s.hints.get(t.pk); seen {
+		return !h.exists
+	}
+	return t.given.CreatedAt == t.given.UpdatedAt
+}
+
+func (c *commit) createThread(t *threadWrite, p *plan) op {
 	table := c.s.tables.Threads
-	meta := key(t.pk, metaKey)
-	meta["resource"], meta["created"], meta["tok"] = text(t.given.ResourceID), number(t.given.CreatedAt), text(c.token)
-	c.describe(t, p, meta)
 	act := key(t.pk, activityKey)
+	act["resource"], act["created"] = text(t.given.ResourceID), number(t.given.CreatedAt)
+	c.describe(t, p, act)
 	act["n"], act["upd"], act["mark"], act["tok"] = number(t.added), number(t.updated), number(t.updated), text(c.token)
 	act[attrPK1], act[attrSK1] = text(resourcePK(c.tenant, t.given.ResourceID)), text(placed(t.updated, t.id))
 	act[attrPK2], act[attrSK2] = text(sharded(c.tenant, "T#all", shardOf(t.id))), act[attrSK1]
 	p.beside = append(p.beside, c.count(table, "threads", "", t.id, 1), c.count(table, "resource", t.given.ResourceID, t.id, 1))
-	return []op{put(table, meta, "attribute_not_exists(#PK)", nil), put(table, act, "attribute_not_exists(#PK)", nil)}
+	return put(table, act, "attribute_not_exists(#PK) OR #tok = :tok", item{":tok": text(c.token)})
 }
+
+// maxDescription is how many bytes a title, or metadata, takes of the item that each message of the thread rewrites.
+const maxDescription = 4 << 10
 
 // describe sets a thread's title and metadata.
 func (c *commit) describe(t *threadWrite, p *plan, it item) {
-	it["title"] = c.s.value([]byte(t.given.Title), c.s.tables.Threads, t.pk, &p.before)
+	it["title"] = c.s.packed(pack([]byte(t.given.Title)), maxDescription, c.s.tables.Threads, t.pk, &p.before)
 	if t.given.Metadata != nil {
-		it["md"] = c.s.value(t.given.Metadata, c.s.tables.Threads, t.pk, &p.before)
+		it["md"] = c.s.packed(pack(t.given.Metadata), maxDescription, c.s.tables.Threads, t.pk, &p.before)
 	}
 }
 
-func (c *commit) updateThread(t *threadWrite, p *plan) []op {
+func (c *commit) updateThread(t *threadWrite, former bool, p *plan) []op {
 	table := c.s.tables.Threads
 	described := item{}
 	c.describe(t, p, described)
@@ -286,10 +302,17 @@ func (c *commit) updateThread(t *threadWrite, p *plan) []op {
 	}
 	values := item{":title": described["title"], ":md": described["md"], ":resource": text(t.given.ResourceID), ":none": text(""),
 		":upd": number(t.updated), ":sk": text(placed(t.updated, t.id)), ":n": number(t.added), ":tok": text(c.token)}
-	return []op{
-		update(table, t.pk, metaKey, change, "attribute_exists(#PK) AND attribute_not_exists(#dead) AND (#resource = :resource OR #resource = :none)", values),
-		update(table, t.pk, activityKey, "SET #upd = :upd, #mark = :upd, #SK1 = :sk, #SK2 = :sk, #tok = :tok ADD #n :n", "attribute_exists(#PK)", values),
+	const moved, mine = "#upd = :upd, #mark = :upd, #SK1 = :sk, #SK2 = :sk, #tok = :tok", "attribute_not_exists(#dead) AND (#resource = :resource OR #resource = :none)"
+	if former {
+		return []op{
+			update(table, t.pk, metaKey, change, "attribute_exists(#PK) AND "+mine, values),
+			update(table, t.pk, activityKey, "SET "+moved+" ADD #n :n", "attribute_exists(#PK)", values),
+		}
 	}
+	// What was added is added once: a repeat finds the mark.
+	set, unless := once(c.adding, actMarks)
+	values[":mark"] = text(mark(c.adding))
+	return []op{update(table, t.pk, activityKey, set+", "+moved+", "+strings.TrimPrefix(change, "SET ")+" ADD #n :n", "attribute_exists(#created) AND "+unless+" AND "+mine, values)}
 }
 
 // touch counts a thread's new messages and raises its UpdatedAt, and moves it in the indexes if it has to.
@@ -303,7 +326,7 @@ func (c *commit) touch(t *threadWrite, h hint, seen bool) op {
 	case seen && h.exists && t.updated-h.mark < slack:
 		change, condition = ", #upd = :upd ADD #n :n", "#upd <= :upd AND #mark > :least"
 	}
-	return update(c.s.tables.Threads, t.pk, activityKey, set+change, "attribute_exists(#PK) AND "+unless+" AND "+condition, values)
+	return update(c.s.tables.Threads, t.pk, activityKey, set+change, "attribute_exists(#PK) AND attribute_not_exists(#dead) AND "+unless+" AND "+condition, values)
 }
 
 func resourcePK(tenant, resource string) string {
@@ -311,17 +334,17 @@ func resourcePK(tenant, resource string) string {
 }
 
 // threadOf puts a thread together.
-func (s *Store) threadOf(ctx context.Context, id string, meta, act item) (*mastra.Thread, error) {
-	pk := pkOf(meta)
-	title, err := s.load(ctx, meta["title"], s.tables.Threads, pk, nil)
+func (s *Store) threadOf(ctx context.Context, id string, head, act item) (*mastra.Thread, error) {
+	pk := pkOf(head)
+	title, err := s.load(ctx, head["title"], s.tables.Threads, pk, nil)
 	if err != nil {
 		return nil, err
 	}
-	md, err := s.load(ctx, meta["md"], s.tables.Threads, pk, nil)
+	md, err := s.load(ctx, head["md"], s.tables.Threads, pk, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &mastra.Thread{ID: id, ResourceID: textOf(meta["resource"]), Title: string(title), Metadata: md, CreatedAt: timeOf(meta["created"]), UpdatedAt: timeOf(act["upd"])}, nil
+	return &mastra.Thread{ID: id, ResourceID: textOf(head["resource"]), Title: string(title), Metadata: md, CreatedAt: timeOf(head["created"]), UpdatedAt: timeOf(act["upd"])}, nil
 }
 
 func (s *Store) Thread(ctx context.Context, id string) (*mastra.Thread, error) {
@@ -345,7 +368,7 @@ func (s *Store) Thread(ctx context.Context, id string) (*mastra.Thread, error) {
 // recalled is the thread among items of its partition, nil where there is none, and the item of its activity.
 func (s *Store) recalled(ctx context.Context, id string, items []item) (t *mastra.Thread, act item, err error) {
 	pk := threadPK(mastra.Tenant(ctx), id)
-	var meta item
+	var meta item // of a former version
 	for _, it := range items {
 		switch skOf(it) {
 		case metaKey:
@@ -354,13 +377,52 @@ func (s *Store) recalled(ctx context.Context, id string, items []item) (t *mastr
 			act = it
 		}
 	}
-	if meta == nil || act == nil {
-		s.hints.set(pk, hint{})
+	head := described(meta, act)
+	if head["dead"] != nil { // whoever makes it anew looks first
+		s.hints.set(pk, hint{dead: true})
 		return nil, nil, nil
 	}
-	s.hints.set(pk, hint{exists: true, updated: timeOf(act["upd"]), mark: timeOf(act["mark"])})
-	t, err = s.threadOf(ctx, id, meta, act)
+	s.hints.set(pk, hintOf(act))
+	if head == nil || act == nil {
+		return nil, nil, nil
+	}
+	t, err = s.threadOf(ctx, id, head, act)
 	return t, act, err
+}
+
+// described is the one of a thread's items that says what it is: a former version had one for that alone.
+func described(meta, act item) item {
+	if act["created"] != nil {
+		return act
+	}
+	return meta
+}
+
+func hintOf(act item) hint {
+	return hint{exists: act != nil, former: act != nil && act["created"] == nil, updated: timeOf(act["upd"]), mark: timeOf(act["mark"])}
+}
+
+// activity reads a thread's item, nil where there is no such thread.
+func (s *Store) activity(ctx context.Context, pk string) (item, error) {
+	act, err := s.get(ctx, s.tables.Threads, pk, activityKey)
+	if act["dead"] != nil {
+		act = nil
+	}
+	return act, err
+}
+
+// heads are the items in which a thread may be described.
+func (s *Store) heads(ctx context.Context, pk string) (head item, err error) {
+	found, err := s.query(ctx, query{table: s.tables.Threads, pk: pk, from: activityKey, to: metaKey, consistent: true})
+	for _, it := range found {
+		if head = it; it["created"] != nil {
+			break
+		}
+	}
+	if head["created"] == nil || head["dead"] != nil {
+		head = nil
+	}
+	return head, err
 }
 
 // DeleteThread takes the thread away first and then its messages: a deletion that stops in between is ended by whoever
@@ -376,25 +438,27 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 	pk, table := threadPK(tenant, id), s.tables.Threads
 	ctx = context.WithoutCancel(ctx)
 	defer s.hints.drop(pk)
-	meta, err := s.get(ctx, table, pk, metaKey)
+	head, err := s.heads(ctx, pk)
 	if err != nil {
 		return err
 	}
-	if meta == nil || meta["dead"] != nil {
+	if head == nil {
 		return errNoThread()
 	}
 	token := mastra.NewID()
-	err = s.transact(ctx, []op{
-		update(table, pk, metaKey, "SET #dead = :tok", "attribute_exists(#PK) AND attribute_not_exists(#dead)", item{":tok": text(token)}),
-		remove(table, pk, activityKey, "attribute_exists(#PK)", nil),
-	}, token)
+	const die, alive = "SET #dead = :tok, #tok = :tok", "attribute_exists(#PK) AND attribute_not_exists(#dead)"
+	if mine := (item{":tok": text(token)}); skOf(head) == activityKey {
+		_, err = s.write(ctx, update(table, pk, activityKey, die+" REMOVE #PK1, #SK1, #PK2, #SK2", alive, mine), token)
+	} else {
+		err = s.transact(ctx, []op{update(table, pk, metaKey, die, alive, mine), remove(table, pk, activityKey, "attribute_exists(#PK)", nil)}, token)
+	}
 	if errors.Is(err, errRefused) {
 		return errNoThread()
 	}
 	if err != nil {
 		return err
 	}
-	resource := textOf(meta["resource"])
+	resource := textOf(head["resource"])
 	return parallel(
 		func() error { return s.count(ctx, table, tenant, "threads", "", id, token, -1) },
 		func() error { return s.count(ctx, table, tenant, "resource", resource, id, token, -1) },
@@ -426,11 +490,13 @@ func (s *Store) purge(ctx context.Context, tenant, pk string) error {
 	if err := s.batchWrite(ctx, table, nil, keys); err != nil {
 		return err
 	}
-	_, err = s.write(ctx, remove(table, pk, metaKey, "attribute_exists(#dead)", nil), "")
-	if errors.Is(err, errRefused) { // somebody else ended it, and began it anew
-		err = nil
+	for _, sk := range []string{activityKey, metaKey} {
+		_, err := s.write(ctx, remove(table, pk, sk, "attribute_exists(#dead)", nil), "")
+		if err != nil && !errors.Is(err, errRefused) { // where somebody else ended it, and began it anew
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // Threads keeps the exact order of UpdatedAt, though a thread's place in the index may lag by the slack.
@@ -467,22 +533,33 @@ func (s *Store) Threads(ctx context.Context, q mastra.ThreadQuery) (*mastra.Page
 
 // loadThreads reads the threads of entries; those that were deleted meanwhile are left out.
 func (s *Store) loadThreads(ctx context.Context, tenant string, entries []entry) ([]mastra.Thread, error) {
-	places := make([]place, 0, 2*len(entries))
+	places := make([]place, 0, len(entries))
 	for _, e := range entries {
-		places = append(places, place{e.pk, metaKey}, place{e.pk, activityKey})
+		places = append(places, place{e.pk, activityKey})
 	}
 	items, err := s.batchGet(ctx, s.tables.Threads, places, true)
+	if err != nil {
+		return nil, err
+	}
+	var former []place
+	for _, p := range places {
+		if act := items[p]; act != nil && act["created"] == nil {
+			former = append(former, place{p.pk, metaKey})
+		}
+	}
+	metas, err := s.batchGet(ctx, s.tables.Threads, former, true)
 	if err != nil {
 		return nil, err
 	}
 	prefix := threadPK(tenant, "")
 	threads := make([]mastra.Thread, 0, len(entries))
 	for _, e := range entries {
-		meta, act := items[place{e.pk, metaKey}], items[place{e.pk, activityKey}]
-		if meta == nil || act == nil || !strings.HasPrefix(e.pk, prefix) {
+		act := items[place{e.pk, activityKey}]
+		head := described(metas[place{e.pk, metaKey}], act)
+		if head == nil || head["dead"] != nil || act == nil || !strings.HasPrefix(e.pk, prefix) {
 			continue
 		}
-		t, err := s.threadOf(ctx, e.pk[len(prefix):], meta, act)
+		t, err := s.threadOf(ctx, e.pk[len(prefix):], head, act)
 		if err != nil {
 			return nil, fmt.Errorf("thread %s: %w", e.pk, err)
 		}

@@ -72,14 +72,16 @@ func (t *traceWrite) encode() error {
 	if err != nil {
 		return err
 	}
-	t.packed = pack(data)
 	if t.root == nil {
+		t.packed = packShort(data)
 		return nil
 	}
-	if data, err = t.root.AppendJSON(nil); err != nil {
+	sum, err := t.root.AppendJSON(nil)
+	if err != nil {
 		return err
 	}
-	if t.sum = pack(data); len(t.sum) <= maxSummary {
+	if t.sum = packShort(sum); len(t.sum) <= maxSummary {
+		t.packed = packBehind(sum, data)
 		return nil
 	}
 	// What filters look at stays, the whole root is among the spans.
@@ -88,10 +90,10 @@ func (t *traceWrite) encode() error {
 	if shown.Error != nil {
 		shown.Error = mastra.JSON(`{}`)
 	}
-	if data, err = shown.AppendJSON(nil); err != nil {
+	if sum, err = shown.AppendJSON(nil); err != nil {
 		return err
 	}
-	t.sum = pack(data)
+	t.sum, t.packed = packShort(sum), packBehind(sum, data)
 	t.sum[0] |= brief
 	return nil
 }
@@ -120,7 +122,9 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	}
 	r := t.root
 	place := text(placed(r.StartedAt, t.id))
-	it[attrSK], it["span"], it[attrSum] = text(summaryKey), text(r.SpanID), blob(t.sum)
+	if it[attrSK], it[attrSum] = text(summaryKey), blob(t.sum); isBrief(t.sum) { // its root is looked up among the spans
+		it["span"] = text(r.SpanID)
+	}
 	it[attrPK1], it[attrSK1] = text(sharded(c.tenant, "L", shardOf(t.id))), place
 	it[attrPK2], it[attrSK2] = text(sharded(c.tenant, "E#"+part(r.EntityType)+"#"+part(r.EntityID), shardOf(t.id))), place
 	var made, counted undo
@@ -194,7 +198,7 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 			continue
 		}
 		moved := key(t.pk, packedSpans+fmt.Sprintf("%016x", numberOf(old["n"])))
-		moved["n"], moved["spans"] = old["n"], old["spans"]
+		moved["n"], moved["spans"], moved["before"] = old["n"], old["spans"], old[attrSum]
 		if old[TTLAttribute] != nil {
 			moved[TTLAttribute] = old[TTLAttribute]
 		}
@@ -246,7 +250,17 @@ func (s *Store) spansIn(ctx context.Context, items []item) ([]mastra.Span, error
 }
 
 func (s *Store) spansOf(ctx context.Context, it item, read []item) (spans []mastra.Span, err error) {
-	data, err := s.load(ctx, it["spans"], s.tables.Observability, pkOf(it), read)
+	packed, err := s.loadPacked(ctx, it["spans"], s.tables.Observability, pkOf(it), read)
+	if err != nil {
+		return nil, err
+	}
+	var sum []byte
+	if before := cmp.Or(it[attrSum], it["before"]); before != nil { // what the spans were encoded behind
+		if sum, err = unpack(blobOf(before)); err != nil {
+			return nil, err
+		}
+	}
+	data, err := unpackBehind(sum, packed)
 	if err == nil {
 		err = schema.Unmarshal(data, &spans)
 	}

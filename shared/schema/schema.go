@@ -3,7 +3,6 @@
 package schema
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	infer "github.com/google/jsonschema-go/jsonschema"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // JSON is one encoded JSON value. A nil JSON encodes as null.
@@ -29,7 +27,7 @@ type Describer interface{ JSONSchema() *Doc }
 type Schema struct {
 	typ      reflect.Type
 	document func() (document, error)
-	compiled func() (*jsonschema.Schema, error)
+	compiled func() (*rule, error)
 	super    sync.Map // draft -> string, see SuperJSON
 }
 
@@ -94,30 +92,18 @@ func build(t reflect.Type) *Schema {
 
 func building(t reflect.Type, describe func() (document, error)) *Schema {
 	s := &Schema{typ: t, document: sync.OnceValues(describe)}
-	s.compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	s.compiled = sync.OnceValues(func() (*rule, error) {
 		d, err := s.document()
 		if err != nil {
 			return nil, err
 		}
-		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(d.open))
-		if err != nil {
+		var v any
+		if err := Unmarshal(d.open, &v); err != nil {
 			return nil, err
 		}
-		c := jsonschema.NewCompiler()
-		c.UseLoader(noLoader{})
-		if err := c.AddResource("mem:schema", v); err != nil {
-			return nil, err
-		}
-		return c.Compile("mem:schema")
+		return compile(v)
 	})
 	return s
-}
-
-// noLoader keeps a $ref of a hand-written schema from reading files.
-type noLoader struct{}
-
-func (noLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("schema: %s is not part of the document", url)
 }
 
 // Check infers and compiles the schema and returns why it cannot be.

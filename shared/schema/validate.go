@@ -1,16 +1,10 @@
 package schema
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
-	"golang.org/x/text/language"
-	"golang.org/x/text/message"
 )
 
 // Issue is one failure: a dotted field ("root" for the value itself, "body" for text that is no JSON) and what is wrong.
@@ -36,17 +30,27 @@ func (e *InvalidError) Error() string {
 // Validate checks a decoded JSON value (map[string]any, []any, string, float64, bool, nil) and returns every failure.
 // The texts are those of zod 4, but for a missing field: "Required".
 func (s *Schema) Validate(value any) ([]Issue, error) {
-	c, err := s.compiled()
+	r, err := s.compiled()
 	if err != nil {
 		return nil, err
 	}
-	var invalid *jsonschema.ValidationError
-	if err := c.Validate(value); errors.As(err, &invalid) {
-		return s.declared(collect(invalid, nil)), nil
-	} else if err != nil {
-		return nil, err
+	c := check{}
+	fits := c.apply(r, value, nil) == 0
+	if c.work > maxWork {
+		return []Issue{{"root", "Too complex for its schema"}}, nil
 	}
-	return nil, nil
+	if fits {
+		return nil, nil
+	}
+	c = check{listing: true}
+	c.apply(r, value, nil)
+	// Maps are walked in any order: one of our own keeps answers the same from call to call.
+	slices.SortStableFunc(c.failures, func(a, b failure) int { return slices.Compare(a.at, b.at) })
+	issues := make([]Issue, len(c.failures))
+	for i, f := range c.failures {
+		issues[i] = f.Issue
+	}
+	return s.declared(issues), nil
 }
 
 // declared sorts issues by the order in which their fields are declared, as the reference server lists them.
@@ -74,110 +78,28 @@ func place(doc *Doc, field string) (at []int) {
 	return at
 }
 
-func collect(e *jsonschema.ValidationError, out []Issue) []Issue {
-	at := strings.Join(e.InstanceLocation, ".")
-	field := at
-	if at == "" {
-		field = "root"
-	}
-	switch k := e.ErrorKind.(type) {
-	case *kind.Required:
-		for _, m := range k.Missing {
-			out = append(out, Issue{strings.TrimPrefix(at+"."+m, "."), "Required"})
-		}
-		return out
-	case *kind.AnyOf, *kind.OneOf:
-		if c := likely(e); c != nil {
-			return collect(c, out)
-		}
-		return append(out, Issue{field, "Invalid input"})
-	}
-	if len(e.Causes) == 0 {
-		return append(out, Issue{field, text(e.ErrorKind)})
-	}
-	// The validator walks maps: an order of our own keeps answers the same from call to call.
-	slices.SortStableFunc(e.Causes, func(a, b *jsonschema.ValidationError) int {
-		return slices.Compare(a.InstanceLocation, b.InstanceLocation)
-	})
-	for _, c := range e.Causes {
-		out = collect(c, out)
-	}
-	return out
-}
-
-// likely is the one branch of a union whose type the value has, so that its failures say more than "Invalid input".
-func likely(e *jsonschema.ValidationError) *jsonschema.ValidationError {
-	var branches []*jsonschema.ValidationError
-	for _, c := range e.Causes {
-		if !wrongType(c, len(e.InstanceLocation)) {
-			branches = append(branches, c)
-		}
-	}
-	if len(branches) != 1 {
-		return nil
-	}
-	return branches[0]
-}
-
-func wrongType(e *jsonschema.ValidationError, depth int) bool {
-	if _, ok := e.ErrorKind.(*kind.Type); ok && len(e.InstanceLocation) == depth {
-		return true
-	}
-	for _, c := range e.Causes {
-		if wrongType(c, depth) {
-			return true
-		}
-	}
-	return false
-}
-
 // DatePattern is what a date in ISO 8601 looks like, with or without a time.
 const DatePattern = `^\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$`
 
-var english = message.NewPrinter(language.English)
-
-func text(k jsonschema.ErrorKind) string {
-	switch k := k.(type) {
-	case *kind.Type:
-		want := strings.Join(k.Want, " | ")
-		if want == "integer" && k.Got == "number" {
-			want = "int"
-		} else if want == "integer" {
-			want = "number"
-		}
-		return "Invalid input: expected " + want + ", received " + k.Got
-	case *kind.Enum:
-		options := make([]string, len(k.Want))
-		for i, w := range k.Want {
-			options[i] = fmt.Sprintf("%q", w)
-		}
-		if len(options) == 1 {
-			return "Invalid input: expected " + options[0]
-		}
-		return "Invalid option: expected one of " + strings.Join(options, "|")
-	case *kind.Const:
-		return fmt.Sprintf("Invalid input: expected %q", k.Want)
-	case *kind.Minimum:
-		return "Too small: expected number to be >=" + k.Want.RatString()
-	case *kind.ExclusiveMinimum:
-		return "Too small: expected number to be >" + k.Want.RatString()
-	case *kind.Maximum:
-		return "Too big: expected number to be <=" + k.Want.RatString()
-	case *kind.ExclusiveMaximum:
-		return "Too big: expected number to be <" + k.Want.RatString()
-	case *kind.MinLength:
-		return fmt.Sprintf("Too small: expected string to have >=%d characters", k.Want)
-	case *kind.MaxLength:
-		return fmt.Sprintf("Too big: expected string to have <=%d characters", k.Want)
-	case *kind.MinItems:
-		return fmt.Sprintf("Too small: expected array to have >=%d items", k.Want)
-	case *kind.MaxItems:
-		return fmt.Sprintf("Too big: expected array to have <=%d items", k.Want)
-	case *kind.Pattern:
-		if k.Want == DatePattern {
-			return "Invalid input: expected date, received string"
-		}
-		return "Invalid string: must match pattern /" + k.Want + "/"
+// wrongType is what is said of a value whose type is not one of those wanted.
+func wrongType(want, is typeSet) string {
+	names := strings.Join(want.names(), " | ")
+	if names == "integer" && is == typeNumber {
+		names = "int"
+	} else if names == "integer" {
+		names = "number"
 	}
-	return k.LocalizedString(english)
+	return "Invalid input: expected " + names + ", received " + (is &^ typeInteger).names()[0]
+}
+
+// notAnyOf is what is said of a value that is none of the options.
+func notAnyOf(options []any) string {
+	texts := make([]string, len(options))
+	for i, o := range options {
+		texts[i] = fmt.Sprintf("%q", o)
+	}
+	if len(texts) == 1 {
+		return "Invalid input: expected " + texts[0]
+	}
+	return "Invalid option: expected one of " + strings.Join(texts, "|")
 }

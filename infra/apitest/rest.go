@@ -30,8 +30,8 @@ func Rest(t *testing.T, call Call, skip Skip) {
 		{Case{"a fifth, in a thread", "POST", "/agents/myAgent/stream", `{"messages": "What is 2+2?", "requireToolApproval": true, "memory": {"thread": "approved", "resource": "ann"}}`, 200, waits}, "run call"},
 		{Case{"approve in the thread", "POST", "/agents/myAgent/send-tool-approval", `{"resourceId": "ann", "threadId": "approved", "runId": "$run", "toolCallId": "$call", "approved": true}`, 200, ``}, ""},
 		{Case{"a network", "POST", "/agents/docsAgent/network", `{"messages": "How long do refunds take?"}`, 200, `routing-agent-start`}, ""},
-		{Case{"no call of a network", "POST", "/agents/myAgent/approve-network-tool-call", `{"runId": "x"}`, 404, `waits for approval`}, ""},
-		{Case{"none to decline", "POST", "/agents/myAgent/decline-network-tool-call", `{"runId": "x"}`, 404, `waits for approval`}, ""},
+		{Case{"no call of a network", "POST", "/agents/myAgent/approve-network-tool-call", `{"runId": "x"}`, 404, `could not find a suspended run`}, ""},
+		{Case{"none to decline", "POST", "/agents/myAgent/decline-network-tool-call", `{"runId": "x"}`, 404, `could not find a suspended run`}, ""},
 
 		{Case{"say something", "POST", "/agents/myAgent/send-message", `{"message": "hi", "resourceId": "ann", "threadId": "chat"}`, 200, `"accepted":true`}, ""},
 		{Case{"and more", "POST", "/agents/myAgent/queue-message", `{"message": "hi again", "resourceId": "ann", "threadId": "chat"}`, 200, `"accepted":true`}, ""},

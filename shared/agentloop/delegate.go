@@ -139,6 +139,10 @@ func (x *run) within(ctx context.Context, c *call, a *mastra.Agent) (sub *run, e
 
 // forward shows x's readers what an agent or a workflow says that x has called.
 func (x *run) forward(c *call, chunk mastra.Chunk) {
+	if x.call.Network {
+		x.say(x.Steps[x.routed(c)].Route.PrimitiveType+"-execution-event-"+chunk.Type, chunk)
+		return
+	}
 	data, err := chunk.Encode()
 	if err != nil {
 		x.m.Logger.ErrorContext(x.ctx, "a chunk does not encode", "runId", x.RunID, "type", chunk.Type, "error", err)

@@ -33,7 +33,7 @@ func (x *run) messageID() string {
 }
 
 func (x *run) emitStart() {
-	if x.log != nil {
+	if x.log != nil && !x.call.Network {
 		x.emit(mastra.ChunkStart, mastra.RunStart{ID: x.agent.ID, MessageID: x.messageID()})
 	}
 }
@@ -71,6 +71,8 @@ func (x *run) emitCall(c *call) { x.emit(mastra.ChunkToolCall, x.called(c)) }
 func (x *run) emitOutcome(c *call) {
 	switch {
 	case !c.answeredYet():
+	case x.call.Network:
+		x.emitDone(c)
 	case c.declined():
 		x.emit(mastra.ChunkDenied, mastra.ToolDenied{ToolCallID: c.ID, ToolName: c.Name, Args: c.args(), Approval: c.approval()})
 	case c.Error != nil:
@@ -82,7 +84,11 @@ func (x *run) emitOutcome(c *call) {
 
 // emitAgain shows a step that an earlier request did.
 func (x *run) emitAgain(n int) {
-	if x.log == nil {
+	switch {
+	case x.log == nil:
+		return
+	case x.call.Network:
+		x.emitRouteAgain(n)
 		return
 	}
 	s := &x.Steps[n]
@@ -111,6 +117,9 @@ func (x *run) emitAgain(n int) {
 }
 
 func (x *run) emitStepFinish(n int, mayGoOn bool) {
+	if x.call.Network {
+		return
+	}
 	s := &x.Steps[n]
 	f := x.finish(n)
 	f.StepResult.IsContinued = s.continued() && mayGoOn
@@ -139,8 +148,7 @@ func (x *run) emitEnd(failed error) {
 			x.emit(mastra.ChunkAbort, struct{}{})
 			return
 		}
-		x.emitError(failed)
-		if n < 0 {
+		if x.emitError(failed); n < 0 || x.call.Network {
 			return
 		}
 		if x.Steps[n].Finish == "" {
@@ -149,6 +157,10 @@ func (x *run) emitEnd(failed error) {
 			f.Output.Usage = usage(x.Steps[n].Usage, x.Steps[n].Usage)
 			x.emit(mastra.ChunkStepFinish, f)
 		}
+	}
+	if x.call.Network {
+		x.emitNetworkEnd()
+		return
 	}
 	f := x.finish(n)
 	if failed != nil {

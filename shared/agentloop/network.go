@@ -2,18 +2,17 @@ package agentloop
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/runlog"
 	"mastralambda/shared/schema"
 )
 
 // A network has its agent's model choose, again and again, which of its agents, workflows and tools does the next piece of a
-// task, until it says that the task is done.
+// task, until it says that the task is done. It is a run whose steps are made differently: each is a choice, and the call that
+// comes of it. So all that a run can do it can: it is taken over, observed, cancelled, and waits for a person.
 
 // route is what the model chooses.
 type route struct {
@@ -25,213 +24,271 @@ type route struct {
 
 const networkSteps = 10 // where the call does not say
 
-// network is one run of a network.
-type network struct {
-	*run
-	id    string // of the routing agent's run
-	task  string
-	turns []string // what was done so far, for the model
-}
-
 // Network runs an agent's network and returns its chunks.
 func (r *Runner) Network(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall) (iter.Seq2[mastra.Chunk, error], error) {
 	if a.Memory == nil {
 		return nil, mastra.Errorf(mastra.CodeInvalid, "Memory is required for the agent network to function properly. Please configure memory for the agent.")
 	}
-	if c.ThreadID == "" {
+	if c.ThreadID == "" { // a repeat would be in another one: it is not joined
 		c.ThreadID = mastra.NewID()
+		ctx = mastra.WithRequest(ctx, nil)
 	}
 	if c.ResourceID == "" {
 		c.ResourceID = mastra.Resource(ctx, a.ID)
 	}
-	steps := c.MaxSteps
-	if steps == 0 {
-		steps = networkSteps
+	if c.MaxSteps == 0 {
+		c.MaxSteps = networkSteps
 	}
-	x, _, err := r.begin(mastra.WithRequest(ctx, nil), m, a, c)
-	if err != nil {
-		return nil, err
-	}
-	if x.blocked() {
-		return x.stream(ctx)
-	}
-	n := &network{run: x, id: mastra.NewID()}
-	for i := range x.in.prompt {
-		n.task = strings.TrimSpace(n.task + "\n" + x.in.prompt[i].Text())
-	}
-	x.log = r.chunks.Open(x.ctx, m, runlog.Origin{RunID: x.RunID, ResourceID: x.resourceID, From: mastra.Position{Epoch: x.epoch()}})
-	log := x.log
-	x.task.Go(func(context.Context) error {
-		x.Steps = append(x.Steps, step{StartedAt: x.ms()})
-		err := n.rounds(steps)
-		if err != nil {
-			err = failure(x.ctx, err)
-			n.say(mastra.ChunkError, mastra.Failure{Type: mastra.ChunkError, Error: runError(err)})
-		}
-		return n.end(err)
-	}, func(error) { log.Close() })
-	return log.Read(ctx, 0), nil
+	c.Network = true
+	return r.Stream(ctx, m, a, c)
 }
 
-func (n *network) say(kind string, payload any) {
-	n.emitChunk(mastra.Chunk{Type: kind, RunID: n.RunID, From: "NETWORK", Payload: payload})
+// say is emit for a network.
+func (x *run) say(kind string, payload any) {
+	if x.log != nil {
+		x.emitChunk(mastra.Chunk{Type: kind, RunID: x.RunID, From: "NETWORK", Payload: payload})
+	}
 }
 
 // members are what the network can choose from, by kind and name.
-func (n *network) members() (list []string, find func(kind, name string) mastra.Callable) {
-	found := map[string]mastra.Callable{}
-	for _, c := range n.agent.Tools {
-		kind, name := "tool", c.Tool().Name()
+func (x *run) members() (list []string, find func(kind, name string) *mastra.Tool) {
+	found := map[string]*mastra.Tool{}
+	for _, c := range x.agent.Tools {
+		t := c.Tool()
+		if x.tool(t.Name()) == nil { // it is not among the active ones
+			continue
+		}
+		kind, name := "tool", t.Name()
 		switch c := c.(type) {
 		case *mastra.Agent:
 			kind, name = "agent", c.Registered()
-			found[kind+" "+c.ID] = c
+			found[kind+" "+c.ID] = t
 		case mastra.Workflow:
 			kind, name = "workflow", c.Graph().Name()
-			found[kind+" "+c.Graph().ID] = c
+			found[kind+" "+c.Graph().ID] = t
 		}
-		found[kind+" "+name] = c
-		line := kind + " " + name + ": " + c.Tool().Description
+		found[kind+" "+name] = t
+		line := kind + " " + name + ": " + t.Description
 		if kind != "agent" {
-			line += " Its input is JSON that fits " + string(c.Tool().Input.JSON())
+			line += " Its input is JSON that fits " + string(t.Input.JSON())
 		}
 		list = append(list, line)
 	}
-	return list, func(kind, name string) mastra.Callable { return found[kind+" "+name] }
+	return list, func(kind, name string) *mastra.Tool { return found[kind+" "+name] }
 }
 
-// rounds asks and carries out until the model says that the task is done.
-func (n *network) rounds(most int) error {
-	list, find := n.members()
-	instructions := n.agent.Instructions + "\nYou route a task through a network. Choose what does its next piece, one of these:\n" + strings.Join(list, "\n") +
-		"\nWhere the task is done, choose primitiveType \"none\" and put the final answer into prompt."
-	for i := range most {
-		n.say("routing-agent-start", routingStart{NetworkID: n.agent.ID, AgentID: "routing-agent", RunID: n.id, Input: routingInput{Task: n.task, PrimitiveType: "none", Iteration: i,
-			Resource: n.resourceID, Thread: n.call.ThreadID, Verbose: true}})
-		chosen, usage, err := n.choose(instructions)
-		if err != nil {
-			return err
-		}
-		n.Steps[0].Usage = n.Steps[0].Usage.Plus(usage)
-		done := chosen.PrimitiveType == "none"
-		result := ""
-		if done {
-			result = chosen.Prompt
-		}
-		context := append(n.appendStoredMessages([]byte{'['}, n.in.stored), ']')
-		n.say("routing-agent-end", routingEnd{Task: n.task, Result: result, PrimitiveID: chosen.PrimitiveID, PrimitiveType: chosen.PrimitiveType, Prompt: chosen.Prompt, IsComplete: done,
-			Reason: chosen.SelectionReason, Iteration: i, RunID: n.id, Context: context, Usage: mastra.RunUsage{Usage: usage, Raw: &usage}})
-		if !done {
-			c := find(chosen.PrimitiveType, chosen.PrimitiveID)
-			if c == nil {
-				return mastra.Errorf(mastra.CodeUpstream, "The model chose the %s %q, which the network has not", chosen.PrimitiveType, chosen.PrimitiveID)
-			}
-			if result, err = n.carryOut(c, chosen, i); err != nil {
-				return err
-			}
-			n.turns = append(n.turns, fmt.Sprintf("%s %s was given %q and answered %q", chosen.PrimitiveType, chosen.PrimitiveID, chosen.Prompt, result))
-		}
-		n.Steps[0].Pieces = []piece{{Text: result, At: n.ms()}}
-		if done {
-			return nil
+// route is step n of a network: the model chooses, and what it has chosen does its piece.
+func (x *run) route(n int, mayGoOn bool) error {
+	s := &x.Steps[n]
+	span := x.trace.begin(s.StartedAt)
+	x.emitRouting(n)
+	list, find := x.members()
+	asked, err := x.choose(n, list)
+	x.inferenceTraced(n, span, err)
+	if err == nil {
+		x.emitRouted(n)
+		if s.Route.PrimitiveType == "none" {
+			s.Pieces, s.Finish = []piece{{Text: s.Route.answer(), At: x.ms()}}, mastra.FinishStop
+		} else if t := find(s.Route.PrimitiveType, s.Route.PrimitiveID); t == nil {
+			err = mastra.Errorf(mastra.CodeUpstream, "The model chose the %s %q, which the network has not", s.Route.PrimitiveType, s.Route.PrimitiveID)
+		} else {
+			s.Pieces, s.Finish = []piece{{Kind: called, At: x.ms(), Call: s.Route.call(t)}}, mastra.FinishToolCalls
+			x.emitChosen(n)
 		}
 	}
-	return nil
+	x.prompt = asked
+	return x.finishStep(n, span, len(asked), mayGoOn, err)
 }
 
-// choose asks the model what is next.
-func (n *network) choose(instructions string) (chosen route, usage mastra.Usage, err error) {
+// answer is the network's, where it is done.
+func (r *route) answer() string {
+	if r.Prompt == "" {
+		return r.SelectionReason
+	}
+	return r.Prompt
+}
+
+// call is the tool call that a choice comes to.
+func (r *route) call(t *mastra.Tool) *call {
+	c := &call{ID: "call_" + mastra.NewSpanID(), Name: t.Name(), Args: arguments(mastra.JSON(r.Prompt))}
+	if t.Agent != nil {
+		c.Args, _ = schema.Marshal(mastra.Prompt{Prompt: r.Prompt})
+	}
+	return c
+}
+
+// outcome is what a call of a network came to, as the model is told it.
+func (c *call) outcome() string {
+	var said mastra.Text
+	switch {
+	case c.declined():
+		return c.reason()
+	case c.Error != nil:
+		return "It failed: " + c.Error.Message
+	case strings.HasPrefix(c.Name, "agent-") && schema.Unmarshal(c.Result, &said) == nil:
+		return said.Text
+	}
+	return string(c.Result)
+}
+
+// choose asks the model what is next, and returns what it was asked.
+func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
+	s := &x.Steps[n]
 	text := func(role, s string) mastra.PromptMessage {
 		return mastra.PromptMessage{Role: role, Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}}
 	}
-	prompt := []mastra.PromptMessage{text("system", instructions)}
-	prompt = recalled(prompt, n.remembered)
-	prompt = append(prompt, n.in.prompt...)
-	if len(n.turns) > 0 {
-		prompt = append(prompt, text("user", "So far: "+strings.Join(n.turns, "\n")))
+	instructions := x.agent.Instructions
+	if x.call.Instructions != "" {
+		instructions = x.call.Instructions
 	}
+	prompt := []mastra.PromptMessage{text("system", instructions+"\nYou route a task through a network. Choose what does its next piece, one of these:\n"+strings.Join(members, "\n")+
+		"\nWhere the task is done, choose primitiveType \"none\" and put the final answer into prompt.")}
+	prompt = append(recalled(prompt, x.remembered), x.in.prompt...)
+	for i := range x.Steps[:n] {
+		before := &x.Steps[i]
+		if calls := before.calls(); before.Route != nil && len(calls) == 1 {
+			prompt = append(prompt, text("user", fmt.Sprintf("So far: %s %s was given %q and answered %q", before.Route.PrimitiveType, before.Route.PrimitiveID, before.Route.Prompt, calls[0].outcome())))
+		}
+		prompt = recalled(prompt, before.Came)
+	}
+	s.ResponseID, s.Timestamp, s.ModelID, s.Finish = mastra.NewID(), x.now(), x.info.ID, mastra.FinishError
 	var answer strings.Builder
-	for part, err := range n.model.Stream(n.ctx, &mastra.ModelRequest{Messages: prompt, Settings: n.call.Settings, Schema: schema.For[route]().JSON()}) {
+	finished := false
+	for part, err := range x.model.Stream(x.ctx, &mastra.ModelRequest{Messages: prompt, Settings: x.call.Settings, Options: x.call.ModelOptions, Schema: schema.For[route]().JSON()}) {
 		if err != nil {
-			return chosen, usage, err
+			return prompt, err
 		}
 		switch part.Type {
 		case mastra.ModelTextDelta:
 			if answer.WriteString(part.Text); answer.Len() > maxWritten {
-				return chosen, usage, mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
+				return prompt, mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
 			}
 		case mastra.ModelFinish:
-			usage = part.Usage
+			s.Usage, s.Cost, finished = part.Usage, part.Cost, true
 		}
 	}
-	if err := schema.For[route]().Decode([]byte(bare(answer.String())), &chosen); err != nil {
-		return chosen, usage, &mastra.Error{Code: mastra.CodeUpstream, Message: "The model did not choose from the network", Err: err}
+	if err := x.ctx.Err(); err != nil && !finished {
+		return prompt, err
 	}
-	return chosen, usage, nil
+	chosen := &route{}
+	if err := schema.For[route]().Decode([]byte(bare(answer.String())), chosen); err != nil {
+		return prompt, &mastra.Error{Code: mastra.CodeUpstream, Message: "The model did not choose from the network", Err: err}
+	}
+	s.Route = chosen
+	return prompt, nil
 }
 
-// carryOut has what was chosen do its piece. An error of it is its answer: the model chooses what follows from that.
-func (n *network) carryOut(c mastra.Callable, chosen route, i int) (string, error) {
-	kind := chosen.PrimitiveType
-	ctx := mastra.WithSpan(n.ctx, mastra.SpanRef{TraceID: n.TraceID, SpanID: n.SpanID})
-	n.say(kind+"-execution-start", executionStart{Args: chosen, RunID: n.id, Iteration: i, AgentID: chosen.PrimitiveID})
-	result := ""
-	err := runlog.Safely(func() error {
-		a, ok := c.(*mastra.Agent)
-		if !ok {
-			t := c.Tool()
-			if t.RequireApproval {
-				return errors.New("it requires a person's approval, which cannot be asked for here")
-			}
-			out, err := t.Call(ctx, mastra.JSON(chosen.Prompt))
-			result = string(out)
-			return err
-		}
-		chunks, err := n.m.Agents.Stream(ctx, n.m, a, mastra.AgentCall{Messages: mastra.UserMessage(chosen.Prompt)})
-		if err != nil {
-			return err
-		}
-		for chunk, err := range chunks {
-			if err != nil {
-				return err
-			}
-			if chunk.Type == mastra.ChunkTextDelta {
-				result += chunk.Text
-			}
-			n.say("agent-execution-event-"+chunk.Type, chunk)
-		}
-		return nil
-	})
-	if n.ctx.Err() != nil {
-		return "", n.ctx.Err()
+// wanted is the task that the network was given.
+func (x *run) wanted() string {
+	task := ""
+	for i := range x.in.prompt {
+		task = strings.TrimSpace(task + "\n" + x.in.prompt[i].Text())
 	}
-	if err != nil {
-		result = "It failed: " + n.toolError(&call{Name: chosen.PrimitiveID}, err).Message
-	}
-	n.say(kind+"-execution-end", executionEnd{Task: n.task, Result: result, AgentID: chosen.PrimitiveID, Iteration: i, RunID: n.id})
-	return result, nil
+	return task
 }
 
-// end keeps what came of it and says so.
-func (n *network) end(failed error) error {
-	s := &n.Steps[0]
-	s.Finish, s.ResponseID, s.Timestamp, s.ModelID = mastra.FinishStop, mastra.NewID(), n.now(), n.info.ID
-	if len(s.Pieces) > 0 {
-		n.makeAnswer()
+func (x *run) emitRouting(n int) {
+	x.say("routing-agent-start", routingStart{NetworkID: x.agent.ID, AgentID: "routing-agent", RunID: x.routingID(n), Input: routingInput{Task: x.wanted(), PrimitiveType: "none", Iteration: n,
+		Resource: x.resourceID, Thread: x.call.ThreadID, Verbose: true}})
+}
+
+// routingID is the id of the routing agent's run.
+func (x *run) routingID(n int) string { return fmt.Sprintf("%s-%d", x.MessageID, n) }
+
+func (x *run) emitRouted(n int) {
+	s := &x.Steps[n]
+	done, result := s.Route.PrimitiveType == "none", ""
+	if done {
+		result = s.Route.answer()
 	}
-	n.log.Hold()
-	if failed == nil {
-		n.say("network-execution-event-step-finish", executionEnd{Task: n.task, Result: s.text(), AgentID: n.agent.ID, RunID: n.id, IsComplete: true})
-		n.say("network-execution-event-finish", executionEnd{Task: n.task, Result: s.text(), AgentID: n.agent.ID, RunID: n.id, IsComplete: true})
+	context := append(x.appendStoredMessages([]byte{'['}, x.in.stored), ']')
+	x.say("routing-agent-end", routingEnd{Task: x.wanted(), Result: result, PrimitiveID: s.Route.PrimitiveID, PrimitiveType: s.Route.PrimitiveType, Prompt: s.Route.Prompt, IsComplete: done,
+		Reason: s.Route.SelectionReason, Iteration: n, RunID: x.routingID(n), Context: context, Usage: mastra.RunUsage{Usage: s.Usage, Raw: &s.Usage}})
+}
+
+// emitChosen shows that what was chosen in step n begins.
+func (x *run) emitChosen(n int) {
+	r, c := x.Steps[n].Route, x.Steps[n].calls()[0]
+	begins := executionStart{Args: executionArgs{route: *r}, RunID: x.RunID, Iteration: n, AgentID: r.PrimitiveID}
+	if r.PrimitiveType == "tool" {
+		begins.Args.Args, begins.Args.ToolName, begins.Args.ToolCallID = c.args(), c.Name, c.ID
 	}
-	err := n.keep(failed, false)
-	if err != nil {
-		n.m.Logger.ErrorContext(n.ctx, "the outcome of a network was not stored", "runId", n.RunID, "agent", n.agent.ID, "error", err)
-		n.log.Drop()
-		n.say(mastra.ChunkError, mastra.Failure{Type: mastra.ChunkError, Error: runError(err)})
+	x.say(r.PrimitiveType+"-execution-start", begins)
+}
+
+// routed is the step of a network that a call belongs to.
+func (x *run) routed(c *call) int {
+	for n := range x.Steps {
+		for _, other := range x.Steps[n].calls() {
+			if other == c {
+				return n
+			}
+		}
 	}
-	n.log.Show()
-	return errors.Join(failed, err)
+	return 0
+}
+
+// emitDone shows what came of a call.
+func (x *run) emitDone(c *call) {
+	n := x.routed(c)
+	r := x.Steps[n].Route
+	ends := executionEnd{Task: x.wanted(), PrimitiveID: r.PrimitiveID, PrimitiveType: r.PrimitiveType, Result: c.outcome(), AgentID: r.PrimitiveID, Iteration: n, RunID: x.RunID}
+	if r.PrimitiveType == "tool" {
+		ends.ToolCallID, ends.ToolName = c.ID, c.Name
+	}
+	if r.PrimitiveType != "agent" && c.Result != nil {
+		ends.Result = c.Result
+	}
+	x.say(r.PrimitiveType+"-execution-end", ends)
+}
+
+// emitAsked shows what a call waits for.
+func (x *run) emitAsked(c *call) {
+	r := x.Steps[x.routed(c)].Route
+	kind := "suspended"
+	if c.Waits == waitsApproval {
+		kind = "approval"
+	}
+	w := executionWaits{ToolCallID: c.ID, ToolName: r.PrimitiveID, Args: c.args(), Reason: r.SelectionReason, ResumeSchema: x.resumeSchema(c), SuspendPayload: c.Payload, RunID: x.RunID}
+	switch r.PrimitiveType {
+	case "agent":
+		w.AgentID = r.PrimitiveID
+	case "workflow":
+		w.WorkflowID = r.PrimitiveID
+	}
+	x.say(r.PrimitiveType+"-execution-"+kind, w)
+}
+
+// emitRouteAgain shows a step that an earlier request did.
+func (x *run) emitRouteAgain(n int) {
+	x.emitRouting(n)
+	if x.Steps[n].Route == nil {
+		return
+	}
+	x.emitRouted(n)
+	for _, c := range x.Steps[n].calls() {
+		if x.emitChosen(n); c.done() {
+			x.emitDone(c)
+		}
+	}
+}
+
+// emitNetworkEnd ends the stream of a network that has come to an end.
+func (x *run) emitNetworkEnd() {
+	n := len(x.Steps) - 1
+	s := &x.Steps[n]
+	ends := executionEnd{Task: x.wanted(), Result: s.text(), AgentID: x.agent.ID, Iteration: n, RunID: x.RunID, IsComplete: !s.calledAny()}
+	if s.Route != nil {
+		ends.PrimitiveID, ends.PrimitiveType = s.Route.PrimitiveID, s.Route.PrimitiveType
+	}
+	for _, c := range s.calls() { // it may go no further
+		ends.Result, ends.Reason = c.outcome(), fmt.Sprintf("Max iterations reached: %d", x.maxSteps())
+	}
+	x.say("network-execution-event-step-finish", ends)
+	if x.structured != nil {
+		ends.Object = x.structured.object
+	}
+	x.say("network-execution-event-finish", ends)
 }
 
 type routingInput struct {
@@ -266,18 +323,47 @@ type routingEnd struct {
 	Usage         mastra.RunUsage `json:"usage"`
 }
 
+type executionArgs struct {
+	route      `json:",inline"`
+	Args       mastra.JSON `json:"args,omitzero"`
+	ToolName   string      `json:"toolName,omitempty"`
+	ToolCallID string      `json:"toolCallId,omitempty"`
+}
+
 type executionStart struct {
-	Args      route  `json:"args"`
-	RunID     string `json:"runId"`
-	Iteration int    `json:"iteration"`
-	AgentID   string `json:"agentId"`
+	Args      executionArgs `json:"args"`
+	RunID     string        `json:"runId"`
+	Iteration int           `json:"iteration"`
+	AgentID   string        `json:"agentId"`
 }
 
 type executionEnd struct {
-	Task       string `json:"task"`
-	Result     string `json:"result"`
-	AgentID    string `json:"agentId"`
-	Iteration  int    `json:"iteration"`
-	RunID      string `json:"runId"`
-	IsComplete bool   `json:"isComplete"`
+	Task          string      `json:"task"`
+	PrimitiveID   string      `json:"primitiveId,omitempty"`
+	PrimitiveType string      `json:"primitiveType,omitempty"`
+	Result        any         `json:"result"`
+	Object        mastra.JSON `json:"object,omitzero"`
+	AgentID       string      `json:"agentId"`
+	Iteration     int         `json:"iteration"`
+	RunID         string      `json:"runId"`
+	IsComplete    bool        `json:"isComplete"`
+	Reason        string      `json:"completionReason,omitempty"`
+	ToolCallID    string      `json:"toolCallId,omitempty"`
+	ToolName      string      `json:"toolName,omitempty"`
+}
+
+type executionWaits struct {
+	ToolName       string      `json:"toolName"`
+	ToolCallID     string      `json:"toolCallId"`
+	Args           mastra.JSON `json:"args"`
+	Reason         string      `json:"selectionReason"`
+	ResumeSchema   string      `json:"resumeSchema,omitempty"`
+	SuspendPayload mastra.JSON `json:"suspendPayload,omitzero"`
+	RunID          string      `json:"runId"`
+	AgentID        string      `json:"agentId,omitempty"`
+	WorkflowID     string      `json:"workflowId,omitempty"`
+}
+
+type networkObject struct {
+	Object mastra.JSON `json:"object"`
 }

@@ -44,6 +44,7 @@ type step struct {
 	Timestamp  mastra.Time         `json:"d,omitempty"` // of the response
 	ModelID    string              `json:"m,omitempty"`
 	Cost       float64             `json:"$,omitzero"`  // in US dollars, where the model's price is known
+	Route      *route              `json:"g,omitempty"` // of a network: what the model chose
 	Refused    *refused            `json:"q,omitempty"` // a processor wants none of it
 	// Came are the messages that came to the run behind this step, Next is the id of the message that the steps behind write.
 	Came []mastra.Message `json:"z,omitempty"`

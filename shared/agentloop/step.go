@@ -23,6 +23,9 @@ const (
 
 // step asks the model once and runs the tools that it calls. mayGoOn says that another step may follow.
 func (x *run) step(n int, mayGoOn bool) error {
+	if x.call.Network {
+		return x.route(n, mayGoOn)
+	}
 	s := &x.Steps[n]
 	span := x.trace.begin(s.StartedAt)
 	if x.log != nil {

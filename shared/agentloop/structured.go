@@ -30,6 +30,8 @@ func (x *run) prepare() error {
 			if x.structured.by, err = x.m.Models(s.Model); err != nil {
 				return mastra.Invalid("structuredOutput.model", "%s", runError(err).Message)
 			}
+		} else if x.call.Network { // its model answers with choices
+			x.structured.by = x.model
 		}
 	}
 	return x.offerTools()
@@ -48,7 +50,11 @@ func (s *structured) instructions() (lines []string) {
 }
 
 func (x *run) emitObject(kind string, object mastra.JSON) {
-	if x.log != nil {
+	switch {
+	case x.log == nil:
+	case x.call.Network:
+		x.emitChunk(mastra.Chunk{Type: "network-" + kind, RunID: x.RunID, From: "NETWORK", Payload: networkObject{object}})
+	default:
 		x.emitChunk(mastra.Chunk{Type: kind, RunID: x.RunID, From: mastra.FromAgent, Object: object})
 	}
 }

@@ -75,6 +75,10 @@ func (x *run) pending() (list []mastra.PendingCall) {
 
 func (x *run) emitWaiting() {
 	for _, c := range x.waiting() {
+		if x.call.Network {
+			x.emitAsked(c)
+			continue
+		}
 		kind := mastra.ChunkApproval
 		if c.Waits == waitsTool {
 			kind = mastra.ChunkSuspended

@@ -153,6 +153,7 @@ type AgentCall struct {
 	ActiveTools    []string // nil: all
 	Approve        bool     // ask before any tool is run
 	ClientTools    []ClientTool
+	Network        bool          // the agent's tools do the task, one after the other, as its model chooses
 	Structured     *Structured   // the answer is to be JSON
 	Signal         *ThreadSignal // what the run begins with instead of Messages
 	Settings       ModelSettings

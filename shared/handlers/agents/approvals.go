@@ -21,6 +21,8 @@ func approvalRoutes() []server.Route {
 		server.JSON("POST /agents/:agentId/send-tool-approval", SendToolApproval, run, server.Summary("Approve or decline a tool call; the thread's subscribers see what follows")),
 		server.Stream("POST /agents/:agentId/resume-stream", server.SSE, ResumeStream, run, server.Summary("Answer a suspended tool and stream what follows")),
 		server.Stream("POST /agents/:agentId/resume-stream-until-idle", server.SSE, ResumeStream, run, server.Summary("Answer a suspended tool and stream what follows")),
+		server.Stream("POST /agents/:agentId/approve-network-tool-call", server.SSE, ApproveNetworkToolCall, run, server.Summary("Approve what a network waits for and stream what follows")),
+		server.Stream("POST /agents/:agentId/decline-network-tool-call", server.SSE, DeclineNetworkToolCall, run, server.Summary("Decline what a network waits for and stream what follows")),
 		server.Stream("POST /agents/:agentId/recover", server.SSE, Recover, run, server.Summary("Follow a run whose process died: it is taken over by itself")),
 	}
 }
@@ -218,6 +220,35 @@ func DeclineToolCall(ctx context.Context, m *mastra.Mastra, in ToolCallInput) (i
 		return nil, err
 	}
 	return m.Agents.ResumeStream(ctx, m, a, c)
+}
+
+// NetworkToolCallInput names a network's run: one call of it waits at most.
+type NetworkToolCallInput struct {
+	AgentID        string                `path:"agentId" json:"-"`
+	RunID          string                `json:"runId" maxLength:"256"`
+	Reason         string                `json:"reason,omitempty" maxLength:"10000"` // for declining
+	RequestContext mastra.RequestContext `json:"requestContext,omitempty"`
+}
+
+// ApproveNetworkToolCall is ApproveToolCall for what a network waits for.
+func ApproveNetworkToolCall(ctx context.Context, m *mastra.Mastra, in NetworkToolCallInput) (iter.Seq2[mastra.Chunk, error], error) {
+	return in.answer(ctx, m, ApproveToolCall)
+}
+
+// DeclineNetworkToolCall is DeclineToolCall for what a network waits for.
+func DeclineNetworkToolCall(ctx context.Context, m *mastra.Mastra, in NetworkToolCallInput) (iter.Seq2[mastra.Chunk, error], error) {
+	return in.answer(ctx, m, DeclineToolCall)
+}
+
+func (in NetworkToolCallInput) answer(ctx context.Context, m *mastra.Mastra, how func(context.Context, *mastra.Mastra, ToolCallInput) (iter.Seq2[mastra.Chunk, error], error)) (iter.Seq2[mastra.Chunk, error], error) {
+	a, err := m.Agent(in.AgentID)
+	if err != nil {
+		return nil, err
+	}
+	if a.Memory == nil {
+		return nil, mastra.Errorf(mastra.CodeInvalid, "Memory is required for the agent network to function properly. Please configure memory for the agent.")
+	}
+	return how(ctx, m, ToolCallInput{AgentID: in.AgentID, RunID: in.RunID, Reason: in.Reason, RequestContext: in.RequestContext})
 }
 
 // ApproveToolCallGenerate is ApproveToolCall with one answer at the end.

@@ -20,8 +20,6 @@ func refusedRoutes() []server.Route {
 		server.JSON("POST /agents/:agentId/browser/close", CloseBrowser, run, server.Summary("Close an agent's browser: agents of code have none")),
 		server.JSON("POST /agents/:agentId/generate-legacy", GenerateLegacy, run, server.Summary("Deprecated, for models of a former kind")),
 		server.JSON("POST /agents/:agentId/stream-legacy", StreamLegacy, run, server.Summary("Deprecated, for models of a former kind")),
-		server.JSON("POST /agents/:agentId/approve-network-tool-call", NetworkToolCall, run, server.Summary("A network asks for no approval: it does not run what needs one")),
-		server.JSON("POST /agents/:agentId/decline-network-tool-call", NetworkToolCall, run, server.Summary("A network asks for no approval: it does not run what needs one")),
 		server.JSON("POST /agents/:agentId/stream/ui", StreamUI, run, server.Summary("Deprecated")),
 		server.JSON("POST /agents/:agentId/stream/vnext/ui", StreamUI, run, server.Summary("Deprecated")),
 	}
@@ -109,24 +107,6 @@ func GenerateLegacy(_ context.Context, m *mastra.Mastra, in LegacyInput) (mastra
 // StreamLegacy is refused: there are no models of the former kind.
 func StreamLegacy(_ context.Context, m *mastra.Mastra, in LegacyInput) (mastra.JSON, error) {
 	return refused(m, in.AgentID, mastra.CodeInvalid, `Models with specificationVersion "v2" are not supported for streamLegacy(). Please use stream() instead.`)
-}
-
-// NetworkToolCallInput names a network's run.
-type NetworkToolCallInput struct {
-	AgentID string `path:"agentId" json:"-"`
-	RunID   string `json:"runId" maxLength:"256"`
-}
-
-// NetworkToolCall finds no run that waits: a network does not run what needs approval.
-func NetworkToolCall(_ context.Context, m *mastra.Mastra, in NetworkToolCallInput) (mastra.JSON, error) {
-	a, err := m.Agent(in.AgentID)
-	switch {
-	case err != nil:
-		return nil, err
-	case a.Memory == nil:
-		return nil, mastra.Errorf(mastra.CodeInvalid, "Memory is required for the agent network to function properly. Please configure memory for the agent.")
-	}
-	return nil, mastra.Errorf(mastra.CodeNotFound, "No run %q of this network waits for approval", in.RunID)
 }
 
 // StreamUI is refused.

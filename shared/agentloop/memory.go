@@ -70,6 +70,9 @@ func (x *run) lookBeyond() (wait func() error) {
 			if err := x.ctx.Err(); err != nil {
 				return err
 			}
+			if mastra.CodeOf(errFound) == mastra.CodeInvalid { // the call's filter
+				return errFound
+			}
 			// The conversation goes on without it: an embedding model that is away must not silence the agent.
 			x.m.Logger.WarnContext(x.ctx, "semantic recall failed", "runId", x.RunID, "agent", x.agent.ID, "error", errFound)
 		}
@@ -198,6 +201,10 @@ func (x *run) afterwards(failed error) {
 	if err != nil {
 		return
 	}
+	about := x.call.ThreadMetadata
+	if len(about) == 0 && x.thread != nil {
+		about = x.thread.Metadata
+	}
 	var vectors recall.Vectors
 	if x.beyond != nil {
 		vectors = x.beyond.vectors
@@ -207,7 +214,7 @@ func (x *run) afterwards(failed error) {
 		defer cancel()
 		var errIndex, errTitle error
 		if memory.SemanticRecall != nil {
-			errIndex = recall.Index(ctx, x.m, messages, vectors)
+			errIndex = recall.Index(ctx, x.m, messages, vectors, recall.About{x.threadID: about})
 		}
 		if titled {
 			errTitle = x.giveTitle(ctx, memory.GenerateTitle)

@@ -87,6 +87,51 @@ func TestSemanticRecall(t *testing.T) {
 	}
 }
 
+// A filter is a condition more: over the messages, and over what their threads were given.
+func TestSemanticRecallWithAFilter(t *testing.T) {
+	model := &script{}
+	w := remembering(t, model, mastra.Memory{SemanticRecall: &mastra.SemanticRecall{TopK: 5}})
+	tell := func(resource, thread, project, text string) {
+		t.Helper()
+		call := mastra.AgentCall{Messages: mastra.UserMessage(text), ThreadID: thread, ResourceID: resource, ThreadMetadata: mastra.JSON(`{"project":"` + project + `","role":"not this one"}`)}
+		if _, err := w.generate(t.Context(), "a", call); err != nil {
+			t.Fatal(err)
+		}
+		w.idle(t)
+	}
+	tell("ann", "t1", "red", "zebra one")
+	tell("ann", "t2", "blue", "zebra two")
+	tell("bob", "t3", "red", "zebra three")
+	w.say(t, "ann", "t1", "zebra four") // its thread was given something before
+	for _, c := range []struct{ filter, found string }{
+		{`{"project":"red"}`, "one four"},
+		{`{"project":{"$in":["red","blue"]},"role":"user"}`, "one two four"},
+		{`{"thread_id":{"$ne":"t1"},"role":"user"}`, "two"},
+		{`{"created_at":{"$lt":"2000-01-01T00:00:00.000Z"}}`, ""},
+		{`{"created_at":{"$gt":"2000-01-01T00:00:00.000Z"},"role":"user"}`, "one two four"},
+		{`{"$or":[{"resource_id":"bob"},{"resource_id":{"$exists":false}}]}`, ""}, // it makes nobody else's visible
+	} {
+		call := mastra.AgentCall{Messages: mastra.UserMessage("zebra"), ThreadID: "t9", ResourceID: "ann", ReadOnly: true,
+			Memory: &mastra.Memory{SemanticRecall: &mastra.SemanticRecall{TopK: 5, Filter: mastra.JSON(c.filter)}}}
+		if _, err := w.generate(t.Context(), "a", call); err != nil {
+			t.Fatal(err)
+		}
+		var found []string
+		for _, word := range []string{"one", "two", "three", "four"} {
+			if strings.Contains(model.prompt(), "zebra "+word) {
+				found = append(found, word)
+			}
+		}
+		if got := strings.Join(found, " "); got != c.found {
+			t.Errorf("%s: found %q, not %q", c.filter, got, c.found)
+		}
+	}
+	call := mastra.AgentCall{Messages: mastra.UserMessage("zebra"), ThreadID: "t10", ResourceID: "ann", Memory: &mastra.Memory{SemanticRecall: &mastra.SemanticRecall{Filter: mastra.JSON(`{"a":{"$nonsense":1}}`)}}}
+	if _, err := w.generate(t.Context(), "a", call); mastra.CodeOf(err) != mastra.CodeInvalid || !strings.Contains(err.Error(), "$nonsense") {
+		t.Error(err)
+	}
+}
+
 func TestSemanticRecallOfOneThread(t *testing.T) {
 	model := &script{}
 	w := remembering(t, model, mastra.Memory{SemanticRecall: &mastra.SemanticRecall{TopK: 3, Scope: mastra.ScopeThread}})

@@ -80,6 +80,7 @@ func (x *run) members() (list []string, find func(kind, name string) *mastra.Too
 // route is step n of a network: the model chooses, and what it has chosen does its piece.
 func (x *run) route(n int, mayGoOn bool) error {
 	s := &x.Steps[n]
+	s.ResponseID = mastra.NewID() // of the routing agent's run, too
 	span := x.trace.begin(s.StartedAt)
 	x.emitRouting(n)
 	list, find := x.members()
@@ -151,7 +152,7 @@ func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 		}
 		prompt = recalled(prompt, before.Came)
 	}
-	s.ResponseID, s.Timestamp, s.ModelID, s.Finish = mastra.NewID(), x.now(), x.info.ID, mastra.FinishError
+	s.Timestamp, s.ModelID, s.Finish = x.now(), x.info.ID, mastra.FinishError
 	var answer strings.Builder
 	finished := false
 	for part, err := range x.model.Stream(x.ctx, &mastra.ModelRequest{Messages: prompt, Settings: x.call.Settings, Options: x.call.ModelOptions, Schema: schema.For[route]().JSON()}) {
@@ -188,12 +189,9 @@ func (x *run) wanted() string {
 }
 
 func (x *run) emitRouting(n int) {
-	x.say("routing-agent-start", routingStart{NetworkID: x.agent.ID, AgentID: "routing-agent", RunID: x.routingID(n), Input: routingInput{Task: x.wanted(), PrimitiveType: "none", Iteration: n,
+	x.say("routing-agent-start", routingStart{NetworkID: x.agent.ID, AgentID: "routing-agent", RunID: x.Steps[n].ResponseID, Input: routingInput{Task: x.wanted(), PrimitiveType: "none", Iteration: n,
 		Resource: x.resourceID, Thread: x.call.ThreadID, Verbose: true}})
 }
-
-// routingID is the id of the routing agent's run.
-func (x *run) routingID(n int) string { return fmt.Sprintf("%s-%d", x.MessageID, n) }
 
 func (x *run) emitRouted(n int) {
 	s := &x.Steps[n]
@@ -203,7 +201,7 @@ func (x *run) emitRouted(n int) {
 	}
 	context := append(x.appendStoredMessages([]byte{'['}, x.in.stored), ']')
 	x.say("routing-agent-end", routingEnd{Task: x.wanted(), Result: result, PrimitiveID: s.Route.PrimitiveID, PrimitiveType: s.Route.PrimitiveType, Prompt: s.Route.Prompt, IsComplete: done,
-		Reason: s.Route.SelectionReason, Iteration: n, RunID: x.routingID(n), Context: context, Usage: mastra.RunUsage{Usage: s.Usage, Raw: &s.Usage}})
+		Reason: s.Route.SelectionReason, Iteration: n, RunID: x.Steps[n].ResponseID, Context: context, Usage: mastra.RunUsage{Usage: s.Usage, Raw: &s.Usage}})
 }
 
 // emitChosen shows that what was chosen in step n begins.

@@ -31,6 +31,9 @@ type SemanticRecall struct {
 	Range     MessageRange `json:"messageRange"`
 	Scope     Scope        `json:"scope,omitempty" enum:"thread,resource"` // resource where empty
 	Threshold *float64     `json:"threshold,omitempty"`                    // the least score of those found
+	// Filter is a condition more, in the filter language of vectors: over role, created_at, thread_id, resource_id and
+	// message_id of the message, and the metadata that its thread had when it was stored.
+	Filter JSON `json:"filter,omitzero"`
 }
 
 // DefaultTopK is how many messages are found where TopK is 0.

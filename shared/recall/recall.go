@@ -49,10 +49,47 @@ type pointer struct {
 	CreatedAt  mastra.Time `json:"created_at"`
 }
 
-// Index makes messages findable. Those without a text are left out; one that is indexed again replaces itself.
-func Index(ctx context.Context, m *mastra.Mastra, messages []mastra.Message, known Vectors) error {
+// About is the metadata of threads, by their ids: filters of a recall ask for it.
+type About map[string]mastra.JSON
+
+// metadata is what a vector knows: its thread's metadata, below what points to the message.
+func (a About) metadata(ctx context.Context, m *mastra.Mastra, msg *mastra.Message) (mastra.JSON, error) {
+	about, known := a[msg.ThreadID]
+	if !known {
+		t, err := m.Storage.Thread(ctx, msg.ThreadID)
+		if err != nil && mastra.CodeOf(err) != mastra.CodeNotFound {
+			return nil, err
+		}
+		if t != nil {
+			about = t.Metadata
+		}
+		a[msg.ThreadID] = about
+	}
+	own, err := schema.Marshal(pointer{msg.ID, msg.ThreadID, msg.ResourceID, msg.Role, msg.CreatedAt})
+	if err != nil || len(about) == 0 || about.Kind() != '{' {
+		return own, err
+	}
+	var all mastra.Object[mastra.JSON]
+	for _, data := range []mastra.JSON{about, own} {
+		var some mastra.Object[mastra.JSON]
+		if err := schema.Unmarshal(data, &some); err != nil {
+			return nil, err
+		}
+		for _, member := range some {
+			all.Set(member.Key, member.Value)
+		}
+	}
+	return schema.Marshal(all)
+}
+
+// Index makes messages findable. Those without a text are left out; one that is indexed again replaces itself. What about
+// does not know of threads is read.
+func Index(ctx context.Context, m *mastra.Mastra, messages []mastra.Message, known Vectors, about About) error {
 	if err := Check(m); err != nil {
 		return err
+	}
+	if about == nil {
+		about = About{}
 	}
 	var vectors []mastra.Vector
 	var texts []string
@@ -73,7 +110,7 @@ func Index(ctx context.Context, m *mastra.Mastra, messages []mastra.Message, kno
 		if msg.Role == "system" {
 			continue
 		}
-		metadata, err := schema.Marshal(pointer{msg.ID, msg.ThreadID, msg.ResourceID, msg.Role, msg.CreatedAt})
+		metadata, err := about.metadata(ctx, m, msg)
 		if err != nil {
 			return err
 		}
@@ -166,6 +203,9 @@ func Find(ctx context.Context, m *mastra.Mastra, q Query, known Vectors) ([]Hit,
 		where = map[string]string{"thread_id": q.ThreadID}
 	}
 	filter, err := schema.Marshal(where)
+	if err == nil && len(q.Filter) > 0 {
+		filter, err = schema.Marshal(map[string][]mastra.JSON{"$and": {filter, q.Filter}})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -111,9 +111,6 @@ func (in *GenerateInput) fill(c *mastra.AgentCall) error {
 		if v := m.Options.Observational; given(v) && string(v) != "false" && (schema.Unmarshal(v, &o) != nil || o.Enabled == nil || *o.Enabled) {
 			issues = append(issues, mastra.Issue{Field: "memory.options.observationalMemory", Message: "Not supported by this server"})
 		}
-		if given(m.Options.SemanticRecall.filter) {
-			issues = append(issues, mastra.Issue{Field: "memory.options.semanticRecall.filter", Message: "Not supported by this server: messages are recalled by scope"})
-		}
 	}
 	if s := in.StructuredOutput; s != nil {
 		if s.ErrorStrategy == "fallback" && len(s.FallbackValue) == 0 {

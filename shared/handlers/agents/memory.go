@@ -9,7 +9,6 @@ import (
 type RecallOption struct {
 	Given bool
 	*mastra.SemanticRecall
-	filter mastra.JSON
 }
 
 func (o *RecallOption) UnmarshalJSON(data []byte) error {
@@ -22,13 +21,6 @@ func (o *RecallOption) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	o.SemanticRecall = &mastra.SemanticRecall{Range: mastra.EachSide(2)}
-	var other struct {
-		Filter mastra.JSON `json:"filter"`
-	}
-	if err := schema.Unmarshal(data, &other); err != nil {
-		return err
-	}
-	o.filter = other.Filter
 	return schema.Unmarshal(data, o.SemanticRecall)
 }
 
@@ -36,7 +28,7 @@ func (RecallOption) JSONSchema() *schema.Doc {
 	one, most := 1.0, 100.0
 	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "boolean"}, {Type: "object", Properties: map[string]*schema.Doc{
 		"topK": {Type: "integer", Minimum: &one, Maximum: &most}, "messageRange": mastra.MessageRange{}.JSONSchema(),
-		"scope": {Type: "string", Enum: []any{"thread", "resource"}}, "threshold": {Type: "number"}}}}}
+		"scope": {Type: "string", Enum: []any{"thread", "resource"}}, "threshold": {Type: "number"}, "filter": {Type: "object"}}}}}
 }
 
 // WorkingOption turns the working memory off for one call, or on with a form of its own. An agent whose notes have a schema
@@ -54,6 +46,9 @@ func (o *MemoryOptions) over(m *mastra.Memory) *mastra.Memory {
 	}
 	changed := *m
 	if r := o.SemanticRecall; r.Given {
+		if r.SemanticRecall != nil && len(r.Filter) == 0 && m.SemanticRecall != nil {
+			r.Filter = m.SemanticRecall.Filter
+		}
 		changed.SemanticRecall = r.SemanticRecall
 	}
 	if w := o.WorkingMemory; w != nil {

@@ -188,7 +188,7 @@ func makeFindable(ctx context.Context, m *mastra.Mastra, memory *mastra.Memory, 
 	if memory == nil || memory.SemanticRecall == nil || len(messages) == 0 {
 		return
 	}
-	if err := recall.Index(context.WithoutCancel(ctx), m, messages, nil); err != nil {
+	if err := recall.Index(context.WithoutCancel(ctx), m, messages, nil, nil); err != nil {
 		m.Logger.WarnContext(ctx, "messages were not indexed for semantic recall", "threadId", messages[0].ThreadID, "error", err)
 	}
 }

@@ -53,6 +53,7 @@ func (x *run) admit(ctx context.Context) (other *entry, err error) {
 		if len(b.Threads)+len(b.Messages)+len(b.Runs) == 0 {
 			return nil, nil
 		}
+		x.goAhead(b)
 		return nil, x.commit(x.ctx, b)
 	}
 	if err := x.take(); err != nil {
@@ -94,6 +95,7 @@ func (x *run) take() error {
 			u.From = found.Owner
 		}
 		b.Claims = []mastra.ClaimUpdate{u}
+		x.goAhead(b)
 		err = x.m.Storage.Commit(x.ctx, b)
 		var claimed *mastra.ClaimedError
 		switch {
@@ -122,6 +124,22 @@ func (x *run) take() error {
 			x.state, x.closed, x.again = anew, false, false
 		}
 	}
+}
+
+// goAhead lets the model be asked while a commit is on its way to the disk, where its caller learns of the run no sooner than by what
+// the model says. Tools wait for it (landed).
+func (x *run) goAhead(b *mastra.Batch) {
+	b.Ahead = x.call.Signal == nil && len(b.Runs) == 0
+	x.ahead = b.Ahead
+}
+
+// landed waits until what was committed ahead is on the disk.
+func (x *run) landed() error {
+	if !x.ahead {
+		return nil
+	}
+	x.ahead = false
+	return x.commit(x.ctx, &mastra.Batch{})
 }
 
 // settled waits until nobody works on a claim any more, and refuses it to another request. nil is none at all.

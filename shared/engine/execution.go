@@ -323,7 +323,7 @@ func (x *execution) refuse(err error) error {
 
 // commit writes. The caller holds committing.
 func (x *execution) commit(up mastra.RunUpdate, spans []mastra.Span, chunks ...mastra.ChunkBlock) error {
-	err := x.m.Storage.Commit(x.store, &mastra.Batch{Runs: []mastra.RunUpdate{up}, Spans: spans, Chunks: chunks})
+	err := x.m.Storage.Commit(x.store, &mastra.Batch{Runs: []mastra.RunUpdate{up}, Spans: spans, Chunks: chunks, Ahead: spans == nil})
 	x.mu.Lock()
 	first := x.first
 	x.first = false

@@ -141,6 +141,9 @@ type Batch struct {
 	Chunks   []ChunkBlock
 	Scores   []Score
 	Feedback []Feedback
+	// Ahead lets Commit return once the batch outlives this process, while it is on its way to the disk: for what nobody is told of
+	// before another commit of the same run has returned, which never is durable without what came before it.
+	Ahead bool
 }
 
 // Storage keeps threads, runs and traces of every tenant apart: each call works on that of Tenant(ctx).

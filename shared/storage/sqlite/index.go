@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -13,7 +12,7 @@ import (
 // by itself would take, and without that anybody waits for it. Whoever reads first brings it up to date (Store.indexed).
 
 const (
-	indexBatch = 1024 // packs, of a busy writer: as many share pages
+	indexBatch = 32   // packs, of a busy writer while it waits for the disk: as many share pages, and nobody waits for long
 	indexMany  = 2048 // of one that has nothing else to do, or whom a reader waits for
 	indexDelay = time.Second
 )
@@ -54,28 +53,16 @@ func (c *conn) unindexed() (bool, error) {
 	return r.int(0) == 1, nil
 }
 
-// indexBehind indexes some of what waits, in a transaction of its own. It need not be on the disk before another one is: what
-// is lost is derived again.
-func (s *Store) indexBehind(limit int) {
-	n := 0
-	w := &write{run: func(t *tx) (err error) { n, err = t.index(limit); return err }}
-	err := s.writer.script("PRAGMA synchronous = normal")
-	if s.relaxed = true; err == nil {
-		err = errors.Join(s.transaction([]*write{w}), w.err, s.durable())
-	}
-	if s.unindexed -= n; err != nil || n < limit { // a failure is tried again by the next commit, and told to the next reader
-		s.unindexed = 0
-	}
-}
-
-// durable makes the next transaction one that is on the disk when it is answered.
-func (s *Store) durable() error {
-	if !s.relaxed {
-		return nil
-	}
-	err := s.writer.script("PRAGMA synchronous = full")
-	s.relaxed = err != nil
-	return err
+// indexSome indexes some of what waits, in the transaction that is open or a new one. A failure is told to the next reader, and
+// tried again behind the next commit.
+func (s *Store) indexSome(limit int) {
+	s.take(&write{done: make(chan struct{}), run: func(t *tx) error {
+		n, err := t.index(limit)
+		if s.unindexed = max(s.unindexed-n, 1); err != nil || n < limit {
+			s.unindexed = 0
+		}
+		return err
+	}})
 }
 
 // indexAll indexes what is left.

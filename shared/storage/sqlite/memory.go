@@ -55,6 +55,7 @@ func (s *Store) MessagesAround(ctx context.Context, refs []mastra.MessageRef) (f
 func (s *Store) TransferThread(ctx context.Context, id, from, to string) error {
 	tenant := mastra.Tenant(ctx)
 	return s.submit(ctx, func(t *tx) error {
+		t.tails.drop(threadKey{tenant, id})
 		changed, err := t.exec("UPDATE threads SET resource = ?, updated = max(updated, ?) WHERE tenant = ? AND id = ? AND resource = ?",
 			to, s.now().UnixMilli(), tenant, id, from)
 		if err != nil {

@@ -45,8 +45,11 @@ type Store struct {
 	// Of the writer's goroutine alone.
 	writer        *conn
 	names         names
-	unindexed     int  // packs, about
-	relaxed       bool // its transactions are not on the disk when they end
+	tails         tails
+	tx            *tx      // that is open
+	log           *os.File // the write-ahead log
+	broken        error    // why nothing can be written any more
+	unindexed     int      // packs, about
 	sweep         sweep
 	retention     retention
 	expired       int                         // blocks of chunks to look at
@@ -106,9 +109,13 @@ func (s *Store) open() (err error) {
 	if s.writer, err = openWriter(s.path); err != nil {
 		return err
 	}
+	if s.log, err = os.OpenFile(s.path+"-wal", os.O_RDWR, 0); err != nil {
+		_, s.writer = s.writer.close(), nil
+		return fmt.Errorf("sqlite: the log of %s cannot be opened: %w", s.path, cause(err))
+	}
 	left, err := s.writer.unindexed()
 	if err != nil {
-		_, s.writer = s.writer.close(), nil
+		_, s.writer = errors.Join(s.log.Close(), s.writer.close()), nil
 		return err
 	}
 	if left {
@@ -124,7 +131,7 @@ func openWriter(path string) (*conn, error) {
 	var err error
 	// The change to WAL is the one lock that SQLite's own busy handler does not wait for: several processes may begin at once.
 	for until := time.Now().Add(busyTimeout); ; time.Sleep(5 * time.Millisecond) {
-		c, err = open(path, timeoutSetting, "journal_mode(wal)", "synchronous(full)", "wal_autocheckpoint(4000)", "cache_size(-8000)", "temp_store(memory)")
+		c, err = open(path, timeoutSetting, "journal_mode(wal)", "synchronous(normal)", "wal_autocheckpoint(4000)", "cache_size(-8000)", "temp_store(memory)")
 		if codeOf(err) != codeBusy || time.Now().After(until) {
 			break
 		}
@@ -172,7 +179,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	// The last connection to go writes the log back into the file.
-	return s.writer.close()
+	return errors.Join(s.log.Close(), s.writer.close())
 }
 
 var errClosed = mastra.Errorf(mastra.CodeUnavailable, "The storage is closed")

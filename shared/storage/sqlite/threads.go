@@ -62,6 +62,7 @@ func (t *tx) writeThreads(e *encoded) error {
 			return err
 		}
 		if added {
+			t.tails.add(e.tenant, m)
 			th := find(e.threads, m.ThreadID)
 			if th == nil {
 				th = find(e.touched, m.ThreadID)
@@ -71,6 +72,7 @@ func (t *tx) writeThreads(e *encoded) error {
 	}
 	for i := range e.threads {
 		th := &e.threads[i]
+		t.tails.drop(threadKey{e.tenant, th.ID})
 		changed, err := t.exec(`INSERT INTO threads (tenant, id, resource, created, updated, messages, title, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET updated = excluded.updated, messages = messages + excluded.messages, title = excluded.title, metadata = excluded.metadata
 			WHERE resource = excluded.resource OR resource = ''`,
@@ -104,6 +106,7 @@ func (t *tx) writeMessage(tenant string, m *mastra.Message) (added bool, err err
 	if err != nil || changed > 0 {
 		return true, err
 	}
+	t.tails.drop(threadKey{tenant, m.ThreadID})
 	changed, err = t.exec(`UPDATE messages SET created = ?, role = ?, resource = ?, type = ?, content = ? WHERE tenant = ? AND id = ? AND thread = ?`,
 		int64(m.CreatedAt), m.Role, m.ResourceID, m.Type, content, tenant, m.ID, m.ThreadID)
 	if err == nil && changed == 0 {
@@ -157,6 +160,7 @@ func (s *Store) Threads(ctx context.Context, q mastra.ThreadQuery) (*mastra.Page
 func (s *Store) DeleteThread(ctx context.Context, id string) error {
 	tenant := mastra.Tenant(ctx)
 	return s.submit(ctx, func(t *tx) error {
+		t.tails.drop(threadKey{tenant, id})
 		deleted, err := t.exec("DELETE FROM threads WHERE tenant = ? AND id = ?", tenant, id)
 		if err == nil && deleted == 0 {
 			return errNoThread()
@@ -221,6 +225,7 @@ func (s *Store) DeleteMessages(ctx context.Context, ids []string) (deleted int, 
 				continue
 			}
 			n, thread := r.int(0), r.text(1)
+			t.tails.drop(threadKey{tenant, thread})
 			if _, err := t.exec("DELETE FROM messages WHERE n = ?", n); err != nil {
 				return err
 			}
@@ -249,13 +254,13 @@ func (s *Store) readMessages(ctx context.Context, most int, f func(*conn) error)
 }
 
 func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastra.Thread, messages []mastra.Message, err error) {
-	tenant := mastra.Tenant(ctx)
-	err = s.readMessages(ctx, last, func(c *conn) error {
-		if t, _, err = c.thread(tenant, threadID); err != nil || t == nil || last <= 0 {
+	k := threadKey{mastra.Tenant(ctx), threadID}
+	read := func(c *conn) error {
+		if t, _, err = c.thread(k.tenant, k.id); err != nil || t == nil || last <= 0 {
 			return err
 		}
 		for r, err := range c.query(context.Background(), "SELECT "+messageColumns+" FROM messages WHERE tenant = ? AND thread = ? ORDER BY created DESC, n DESC LIMIT ?",
-			tenant, threadID, int64(last)) {
+			k.tenant, k.id, int64(last)) {
 			if err != nil {
 				return err
 			}
@@ -263,7 +268,22 @@ func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastr
 		}
 		slices.Reverse(messages)
 		return nil
-	})
+	}
+	if last > maxWarm {
+		err = s.readers.read(ctx, read)
+	} else {
+		err = s.readWarm(ctx, func(c *conn) error {
+			var known bool
+			if t, messages, known = s.tails.recall(k, last); known {
+				return nil
+			}
+			err := read(c)
+			if err == nil && t != nil && last > 0 {
+				s.tails.keep(k, t, messages, last)
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 type write struct {
 	run   func(*tx) error
 	reads bool // it changes nothing
+	ahead bool // its caller does not wait for the disk
 	state atomic.Int32
 	err   error
 	done  chan struct{}
@@ -26,11 +28,13 @@ const (
 	abandoned // its caller left before it was begun
 )
 
-// tx is what a write works on: the writer's connection within a transaction.
+// tx is a transaction of the writer, as its writes see it.
 type tx struct {
 	*conn
+	group    []*write // that are part of it
 	now      mastra.Time
 	names    names
+	tails    *tails
 	lastName storedName      // that was looked up
 	signals  int             // packs indexed and scores written in this transaction
 	packs    int             // of spans
@@ -55,8 +59,8 @@ func (s *Store) submit(ctx context.Context, run func(*tx) error) error {
 	return s.pass(ctx, &write{run: run, done: make(chan struct{})})
 }
 
-// readWarm is for small reads that every request makes: on the writer's connection, since each commit empties the caches of
-// all others. They are made before the next group is written, so what they see is durable.
+// readWarm is for small reads that a run makes before its own writes: on the writer's connection, since each commit empties the
+// caches of all others. What it sees may not be on the disk yet. It will be before any later write is said to be.
 func (s *Store) readWarm(ctx context.Context, f func(*conn) error) error {
 	return s.pass(ctx, &write{run: func(t *tx) error { return f(t.conn) }, reads: true, done: make(chan struct{})})
 }
@@ -94,113 +98,181 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 	}
 }
 
-// write is the writer's goroutine: it ends when the queue is closed and empty.
+// write is the writer's goroutine: it ends when the queue is closed and empty. While the log of one transaction is on its way to
+// the disk the next one takes writes in.
 func (s *Store) write() {
-	group := make([]*write, 0, maxGroup)
-	var due <-chan time.Time // when what waits is indexed
-	for {
+	toDisk, onDisk := make(chan struct{}), make(chan error)
+	go func() {
+		for range toDisk {
+			onDisk <- s.sync(s.log)
+		}
+	}()
+	defer close(toDisk)
+	var leaving []*write // committed, their log is on its way to the disk
+	syncing, behind, overdue := false, false, false
+	var due, late <-chan time.Time // when what waits is indexed, and when the log goes to the disk though nobody waits for it
+	for open := true; open || s.tx != nil || syncing || behind; {
 		if s.unindexed > 0 && due == nil {
 			due = time.After(indexDelay)
 		}
-		group = group[:0]
+		if behind && late == nil {
+			late = time.After(syncDelay)
+		}
+		queue := s.queue
+		if !open || s.tx != nil && len(s.tx.group) >= maxGroup {
+			queue = nil
+		}
 		select {
-		case w, ok := <-s.queue:
-			if !ok {
-				return
+		case w, ok := <-queue:
+			if open = ok; !ok {
+				break
 			}
-			group = append(group, w)
-			runtime.Gosched() // whoever was just answered, or is about to ask, gets into this group
+			s.take(w)
+			if !syncing {
+				runtime.Gosched() // whoever was just answered, or is about to ask, gets into this transaction
+			}
 			for range min(len(s.queue), maxGroup-1) {
-				group = append(group, <-s.queue)
+				s.take(<-s.queue)
 			}
+		case err := <-onDisk:
+			if err != nil { // what the system may have dropped of the log is missing to all that comes behind it
+				s.broken = fmt.Errorf("sqlite: the log of %s cannot be brought to the disk: %w", s.path, err)
+			}
+			answer(leaving, s.broken)
+			syncing = false
 		case <-due:
 			if due = nil; s.unindexed > 0 {
-				s.indexBehind(indexMany)
+				s.indexSome(indexMany)
+			}
+		case <-late:
+			late, overdue = nil, behind
+		}
+		if syncing {
+			if s.unindexed >= indexBatch {
+				s.indexSome(indexBatch)
 			}
 			continue
 		}
-		if group = s.answer(group); len(group) == 0 {
-			continue
-		}
-		err := s.durable()
-		if err == nil {
-			err = s.transaction(group)
-		}
-		for i, w := range group {
-			if err != nil && w.err == nil {
-				w.err = err
-			}
-			close(w.done)
-			group[i] = nil
-		}
-		if err == nil {
-			s.transactions.Add(1)
+		if s.tx != nil {
+			leaving = s.commit()
+			behind = true
 			s.boundLog()
 		}
-		if s.unindexed >= indexBatch { // while those who were answered are at work
-			s.indexBehind(indexBatch)
+		if behind && (len(leaving) > 0 || overdue || !open) {
+			syncing, behind, overdue = true, false, false
+			toDisk <- struct{}{}
 		}
 	}
 }
 
-// answer makes the reads of a group, all of one moment, and returns the rest of it.
-func (s *Store) answer(group []*write) (rest []*write) {
-	rest = group[:0]
-	reading := false
-	for _, w := range group {
-		if !w.reads {
-			rest = append(rest, w)
-			continue
-		}
-		if w.state.CompareAndSwap(waiting, begun) {
-			if !reading {
-				_, w.err = s.writer.exec("BEGIN")
-				reading = w.err == nil
-			}
-			if reading {
-				w.err = w.run(&tx{conn: s.writer})
-			}
-		}
-		close(w.done)
+// syncDelay is how long the log stays behind where nobody waits for it.
+const syncDelay = 20 * time.Millisecond
+
+// take makes a read, or adds a write to the transaction. A write that fails is undone alone.
+func (s *Store) take(w *write) {
+	if !w.state.CompareAndSwap(waiting, begun) {
+		return
 	}
-	if reading {
-		_, _ = s.writer.exec("COMMIT") // of nothing
+	if w.reads {
+		w.err = s.readNow(w)
+		close(w.done)
+		return
+	}
+	if w.err = s.begin(); w.err != nil {
+		close(w.done)
+		return
+	}
+	t := s.tx
+	t.group = append(t.group, w)
+	t.now = mastra.TimeOf(s.now())
+	if _, err := t.exec("SAVEPOINT one"); err != nil {
+		s.giveUp(err)
+		return
+	}
+	if w.err = w.run(t); w.err != nil {
+		if _, err := t.exec("ROLLBACK TO one"); err != nil {
+			s.giveUp(err)
+			return
+		}
+		clear(s.names)
+	}
+	// Fails where SQLite gave the whole transaction up, as it does when the disk is full.
+	if _, err := t.exec("RELEASE one"); err != nil {
+		s.giveUp(err)
+		return
+	}
+	t.settle(w.err == nil)
+	t.tails.settle(w.err == nil)
+}
+
+func (s *Store) readNow(w *write) (err error) {
+	if s.tx != nil {
+		return w.run(s.tx)
+	}
+	if _, err := s.writer.exec("BEGIN"); err != nil {
+		return err
+	}
+	if err = s.tails.check(s.writer); err == nil {
+		err = w.run(&tx{conn: s.writer})
+	}
+	if _, end := s.writer.exec("COMMIT"); err == nil {
+		err = end
+	}
+	return err
+}
+
+// begin begins a transaction where none is open.
+func (s *Store) begin() error {
+	if s.tx != nil || s.broken != nil {
+		return s.broken
+	}
+	if _, err := s.writer.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	s.tx = &tx{conn: s.writer, names: s.names, tails: &s.tails}
+	if err := s.tails.check(s.writer); err != nil {
+		s.giveUp(err)
+		return err
+	}
+	return nil
+}
+
+// giveUp undoes the open transaction: its writes get the error, but for those that have one of their own.
+func (s *Store) giveUp(err error) {
+	_, _ = s.writer.exec("ROLLBACK") // SQLite may have rolled back by itself
+	clear(s.names)                   // what was stored of them is not
+	s.tails.clear()
+	answer(s.tx.group, err)
+	s.tx = nil
+}
+
+// commit commits the open transaction, and returns the writes whose callers wait for the disk.
+func (s *Store) commit() (rest []*write) {
+	t := s.tx
+	err := s.tidy(t)
+	if err == nil {
+		_, err = t.exec("COMMIT")
+	}
+	if err != nil {
+		s.giveUp(err)
+		return nil
+	}
+	s.tx = nil
+	s.unindexed += t.packs
+	s.transactions.Add(1)
+	rest = t.group[:0]
+	for _, w := range t.group {
+		if w.ahead {
+			close(w.done)
+		} else {
+			rest = append(rest, w)
+		}
 	}
 	return rest
 }
 
-// transaction runs a group of writes. A write that fails is undone alone and keeps its error; the error returned is
-// that of all others.
-func (s *Store) transaction(group []*write) (err error) {
-	t := &tx{conn: s.writer, now: mastra.TimeOf(s.now()), names: s.names}
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_, _ = t.exec("ROLLBACK") // SQLite may have rolled back by itself
-			clear(s.names)            // what was stored of them is not
-		}
-	}()
-	for _, w := range group {
-		if !w.state.CompareAndSwap(waiting, begun) {
-			continue
-		}
-		if _, err := t.exec("SAVEPOINT one"); err != nil {
-			return err
-		}
-		if w.err = w.run(t); w.err != nil {
-			if _, err := t.exec("ROLLBACK TO one"); err != nil {
-				return err
-			}
-			clear(s.names)
-		}
-		// Fails where SQLite gave the whole transaction up, as it does when the disk is full.
-		if _, err := t.exec("RELEASE one"); err != nil {
-			return err
-		}
-		t.settle(w.err == nil)
-	}
+// tidy deletes some of what is too old, and adds up the totals.
+func (s *Store) tidy(t *tx) error {
 	if t.signals > 0 {
 		if err := s.retention.run(t); err != nil {
 			return err
@@ -226,10 +298,17 @@ func (s *Store) transaction(group []*write) (err error) {
 			return err
 		}
 	}
-	if _, err = t.exec("COMMIT"); err == nil {
-		s.unindexed += t.packs
+	return nil
+}
+
+// answer tells the callers of writes how they ended.
+func answer(group []*write, err error) {
+	for _, w := range group {
+		if w.err == nil {
+			w.err = err
+		}
+		close(w.done)
 	}
-	return err
 }
 
 // count changes a counter when the write under way succeeds.

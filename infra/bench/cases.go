@@ -9,8 +9,9 @@ import (
 type side int
 
 const (
-	twin side = iota // infra/conformance; the server that we are compared with answers the same requests
-	own              // infra/local with shared/app
+	twin  side = iota // infra/conformance; the server that we are compared with answers the same requests
+	own               // infra/local with shared/app
+	three             // infra/bench/three, for what neither has
 )
 
 // benchCase is one row of the table.
@@ -19,6 +20,7 @@ type benchCase struct {
 	side        side
 	concurrency int // 0: that of the flag
 	load        load
+	theirs      *load   // what the other server is sent instead, where it has nothing of the kind
 	bar         float64 // requests a second, 0 without one
 	barMS       float64 // median in milliseconds, 0 without one
 	payload     string
@@ -29,14 +31,15 @@ const conversation = `{"messages":"hello","memory":{"thread":"bench-%d","resourc
 // generate is the load that fills threads and traces.
 var generate = load{requests: each(post("/api/agents/echo-agent/generate", conversation)), check: contains(`"text":"Echo: hello"`)}
 
+var twoSteps = load{requests: each(post("/api/workflows/sequential-workflow/start-async", `{"inputData":{"name":"ann"}}`)), check: contains(`"greeting":"Hello, ANN!"`)}
+
 // cases are the loads that need nothing but a running server. The order is that of the table.
 func cases() []benchCase {
 	return []benchCase{
 		{name: "generate", load: generate, payload: "echo-agent: last messages, recall by meaning, working memory, traces; a thread per connection"},
 		{name: "stream", load: load{requests: each(post("/api/agents/echo-agent/stream", conversation)), check: ends(`"type":"finish"`, "data: [DONE]\n\n")},
 			payload: "the same as SSE, read to [DONE]"},
-		{name: "workflow start-async", load: load{requests: each(post("/api/workflows/sequential-workflow/start-async", `{"inputData":{"name":"ann"}}`)),
-			check: contains(`"greeting":"Hello, ANN!"`)}, bar: 3000, payload: "sequential-workflow, two steps"},
+		{name: "workflow start-async", load: twoSteps, payload: "sequential-workflow, two steps"},
 		{name: "agents list", load: load{requests: each(get("/api/agents")), check: contains(`"network-agent"`)}, bar: 40000, payload: "GET /api/agents"},
 		{name: "tool execute", load: load{requests: each(post("/api/tools/calculator/execute", `{"data":{"op":"add","a":2,"b":3}}`)), check: contains(`"result":5`)},
 			payload: "calculator"},
@@ -53,6 +56,8 @@ func cases() []benchCase {
 		{name: "myAgent calculates", side: own, load: load{requests: each(post("/api/agents/myAgent/generate",
 			`{"messages":"What is 2+2?","memory":{"thread":"bench-%d","resource":"bench"}}`)), check: contains(`"toolName":"calculator"`, `"result":4`)},
 			payload: "offline/demo, two model calls and the calculator, memory and traces on"},
+		{name: "three steps start-async", side: three, load: load{requests: each(post("/api/workflows/three/start-async", `{"inputData":{"name":" ann "}}`)),
+			check: contains(`"greeting":"Hello, ANN!"`)}, theirs: &twoSteps, bar: 3000, payload: "durable, a checkpoint a step; there two steps"},
 		{name: "myWorkflow execute", side: own, load: load{requests: each(post("/api/workflows/myWorkflow/execute",
 			`{"triggerData":{"userId":"123","action":"process"}}`)), check: contains("Hello user 123")}, payload: "four steps, two of them in parallel"},
 	}

@@ -104,6 +104,13 @@ func (b *bench) measure(ctx context.Context) error {
 	if err := b.withServer(ctx, local, own); err != nil {
 		return err
 	}
+	threeSteps, err := build(ctx, b.folder, "infra/bench/three")
+	if err != nil {
+		return err
+	}
+	if err := b.withServer(ctx, threeSteps, three); err != nil {
+		return err
+	}
 	if b.wants("tracing") {
 		b.measureTracing(ctx, local)
 	}

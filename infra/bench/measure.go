@@ -186,18 +186,21 @@ func (b *bench) measureLoad(ctx context.Context, c benchCase, address, against s
 		c.concurrency = b.concurrency
 	}
 	progress("%s", c.name)
-	one := func(address string) figures {
-		if f := c.load.run(ctx, address, c.concurrency, limit{time: warmup(b.duration)}); f.err != nil {
+	one := func(load load, address string) figures {
+		if f := load.run(ctx, address, c.concurrency, limit{time: warmup(b.duration)}); f.err != nil {
 			return f
 		}
-		return c.load.run(ctx, address, c.concurrency, limit{time: b.duration})
+		return load.run(ctx, address, c.concurrency, limit{time: b.duration})
 	}
-	ours := one(address)
+	ours := one(c.load, address)
 	if against == "" {
 		b.report.compare(c, ours, nil)
 		return
 	}
-	theirs := one(against)
+	if c.theirs == nil {
+		c.theirs = &c.load
+	}
+	theirs := one(*c.theirs, against)
 	b.report.compare(c, ours, &theirs)
 }
 

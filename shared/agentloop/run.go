@@ -56,6 +56,7 @@ type run struct {
 	entry  *entry // nil where a repeat of the request finds nothing
 	closed bool   // the state came with a whole answer
 	again  bool   // it goes on from what another request left
+	ahead  bool   // what it began with is on its way to the disk
 
 	structured *structured // nil where no JSON is asked for
 

@@ -22,6 +22,11 @@ const atOnce = 10
 func (x *run) runTools(n int, parent span) error {
 	s := &x.Steps[n]
 	calls := slices.DeleteFunc(s.calls(), func(c *call) bool { return c.done() || c.Waits != "" })
+	if len(calls) > 0 {
+		if err := x.landed(); err != nil {
+			return err
+		}
+	}
 	spans := make([]mastra.Span, len(calls))
 	if len(calls) == 1 {
 		spans[0] = x.runTool(calls[0], parent)

@@ -29,6 +29,7 @@ type execution struct {
 	resumed  bool             // somebody answered
 	taken    bool             // another process began it
 	watched  bool             // a message of the queue is in hand until the execution is done
+	told     bool             // somebody is told that it has begun
 	reset    bool             // the steps on record are replaced: time travel
 	sent     mastra.JSON      // of a run that is sent back: what the step it begins with is given; nil: as recorded
 	worked   atomic.Bool      // a step ran, or a sleep
@@ -79,6 +80,7 @@ func (e *Engine) launch(ctx context.Context, x *execution, how manner) error {
 	if x.owner == "" {
 		x.owner = e.newOwner()
 	}
+	x.told = how != waiting
 	x.stored, x.done, x.handed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	inside := mastra.WithRequest(mastra.NewContext(task.Context(), x.m), nil) // what a step calls is not the request itself
 	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequestContext(inside, x.run.Context))
@@ -257,7 +259,8 @@ func (x *execution) settle(key string, r mastra.StepResult, state mastra.JSON) {
 // that it builds on are committed. An error ends the execution.
 func (x *execution) checkpoint() error { return x.write(true) }
 
-// write is checkpoint; yields says whether the run may be given up to others in its place.
+// write is checkpoint. yields says whether the run may be given up to others in its place, and the next step begin while this is on
+// its way to the disk: what a power failure takes then runs again, as after any death of a process.
 func (x *execution) write(yields bool) error {
 	x.committing.Lock()
 	defer x.committing.Unlock()
@@ -274,14 +277,15 @@ func (x *execution) write(yields bool) error {
 		return errReleased // which releases the run, with what is dirty
 	}
 	up := x.update(true)
-	watch := x.first && x.e.handsOver && !x.watched
+	first, told := x.first, x.told
+	watch := first && x.e.handsOver && !x.watched
 	x.mu.Unlock()
 	if watch { // a process that dies is noticed, too: the message comes before the run is there
 		if err := x.enqueue(x.m.Now().Add(x.e.lease + x.e.heartbeat)); err != nil {
 			return x.refuse(err)
 		}
 	}
-	return x.commit(up, nil)
+	return x.commit(&mastra.Batch{Runs: []mastra.RunUpdate{up}, Ahead: yields && (!told || !first)})
 }
 
 // yielding says that the process stops and nobody waits for the run here: another one may go on with it.
@@ -322,8 +326,8 @@ func (x *execution) refuse(err error) error {
 }
 
 // commit writes. The caller holds committing.
-func (x *execution) commit(up mastra.RunUpdate, spans []mastra.Span, chunks ...mastra.ChunkBlock) error {
-	err := x.m.Storage.Commit(x.store, &mastra.Batch{Runs: []mastra.RunUpdate{up}, Spans: spans, Chunks: chunks, Ahead: spans == nil})
+func (x *execution) commit(b *mastra.Batch) error {
+	err := x.m.Storage.Commit(x.store, b)
 	x.mu.Lock()
 	first := x.first
 	x.first = false
@@ -371,7 +375,7 @@ func (x *execution) release() {
 	}
 	up := x.update(false)
 	x.mu.Unlock()
-	if err := x.commit(up, nil); err != nil && !errors.Is(err, errLost) {
+	if err := x.commit(&mastra.Batch{Runs: []mastra.RunUpdate{up}}); err != nil && !errors.Is(err, errLost) {
 		x.m.Logger.WarnContext(x.store, "the run's lease could not be released: it runs out", "runId", x.run.ID, "error", err)
 	}
 }
@@ -437,8 +441,9 @@ func (x *execution) afterwards(spans []mastra.Span, out outcome) {
 
 // commitLast stores the stream's last chunks together with the end, and shows them when that has succeeded.
 func (x *execution) commitLast(up mastra.RunUpdate, spans []mastra.Span, out outcome) error {
+	b := &mastra.Batch{Runs: []mastra.RunUpdate{up}, Spans: spans}
 	if x.log == nil {
-		return x.commit(up, spans)
+		return x.commit(b)
 	}
 	x.emitting.Lock()
 	x.log.Hold()
@@ -448,11 +453,10 @@ func (x *execution) commitLast(up mastra.RunUpdate, spans []mastra.Span, out out
 	if err != nil {
 		return err
 	}
-	var chunks []mastra.ChunkBlock
 	if block != nil {
-		chunks = []mastra.ChunkBlock{*block}
+		b.Chunks = []mastra.ChunkBlock{*block}
 	}
-	err = x.commit(up, spans, chunks...)
+	err = x.commit(b)
 	x.log.Stored(block, err == nil)
 	if err != nil {
 		x.log.Drop()

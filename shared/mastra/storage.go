@@ -141,8 +141,9 @@ type Batch struct {
 	Chunks   []ChunkBlock
 	Scores   []Score
 	Feedback []Feedback
-	// Ahead lets Commit return once the batch outlives this process, while it is on its way to the disk: for what nobody is told of
-	// before another commit of the same run has returned, which never is durable without what came before it.
+	// Ahead lets Commit return once the batch outlives the process, while it is on its way to the disk, where a power failure
+	// would still take it: for what nobody acts upon before a later Commit has returned, which brings all before it there. One of
+	// an empty batch does nothing else.
 	Ahead bool
 }
 

@@ -48,8 +48,9 @@ type Store struct {
 	tails         tails
 	tx            *tx      // that is open
 	log           *os.File // the write-ahead log
-	broken        error    // why nothing can be written any more
-	unindexed     int      // packs, about
+	sync          func(*os.File) error
+	broken        error // why nothing can be written any more
+	unindexed     int   // packs, about
 	sweep         sweep
 	retention     retention
 	expired       int                         // blocks of chunks to look at
@@ -77,7 +78,7 @@ func Open(path string, opts ...Option) (*Store, error) {
 
 // Begin is Open for whoever has other things to do meanwhile. Before the first use, Ready says whether it succeeded.
 func Begin(path string, opts ...Option) *Store {
-	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), opened: make(chan struct{}), drained: make(chan struct{}), maxLog: maxLog, names: names{}}
+	s := &Store{path: path, now: time.Now, queue: make(chan *write, maxGroup), opened: make(chan struct{}), drained: make(chan struct{}), maxLog: maxLog, names: names{}, sync: fdatasync}
 	for _, o := range opts {
 		o(s)
 	}

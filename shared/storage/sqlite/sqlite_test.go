@@ -48,8 +48,136 @@ func TestGroupCommit(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
-	if n := s.transactions.Load(); n != 2 {
-		t.Errorf("50 commits took %d transactions, want 1 beside the first", n)
+	if n := s.transactions.Load(); n != 1 {
+		t.Errorf("51 writes took %d transactions, want 1", n)
+	}
+}
+
+// While the log of one transaction is on its way to the disk the next one takes writes in, and reads see them. Nobody is told of
+// a write before it is on the disk, but for whoever did not want to wait for that.
+func TestTheDiskIsNotWaitedFor(t *testing.T) {
+	s := openNew(t)
+	syncs := make(chan chan error)
+	s.sync = func(*os.File) error { answer := make(chan error); syncs <- answer; return <-answer }
+	commit := func(id string, ahead bool) chan error {
+		done := make(chan error, 1)
+		b := oneThread(id)
+		b.Ahead = ahead
+		go func() { done <- s.Commit(bg, b) }()
+		return done
+	}
+	first := commit("first", false)
+	disk := <-syncs
+	second, third := commit("second", false), commit("third", true)
+	for {
+		if th, _, err := s.Recall(bg, "third", 1); err != nil {
+			t.Fatal(err)
+		} else if th != nil {
+			break
+		}
+	}
+	select {
+	case <-first:
+		t.Fatal("the first write was answered before it was on the disk")
+	default:
+	}
+	disk <- nil
+	must(t, <-first)
+	must(t, <-third)
+	disk = <-syncs
+	select {
+	case <-second:
+		t.Fatal("the second write was answered before it was on the disk")
+	default:
+	}
+	disk <- nil
+	must(t, <-second)
+	must(t, <-commit("fourth", true))
+	(<-syncs) <- nil // though nobody waits for it
+
+	// What the system could not write it may have forgotten: nothing is built upon it.
+	failed := commit("fifth", false)
+	(<-syncs) <- errors.New("I/O error")
+	for _, err := range []error{<-failed, <-commit("sixth", false)} {
+		if err == nil || !strings.Contains(err.Error(), "I/O error") {
+			t.Errorf("error %v, want that of the disk", err)
+		}
+	}
+}
+
+// What is remembered of a thread's end is what is stored, whoever changes it.
+func TestRecallRemembers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s, other := openAt(t, path), openAt(t, path)
+	n := 0
+	message := func(id string, at mastra.Time) mastra.Message {
+		n++
+		return mastra.Message{ID: id, ThreadID: "t", Role: "user", CreatedAt: at, Content: mastra.JSON(fmt.Sprintf(`{"n":%d}`, n))}
+	}
+	show := func(last int) string {
+		t.Helper()
+		th, messages, err := s.Recall(bg, "t", last)
+		must(t, err)
+		text := "none"
+		if th != nil {
+			text = fmt.Sprintf("%s %s %d:", th.Title, th.ResourceID, th.UpdatedAt)
+		}
+		for _, m := range messages {
+			text += " " + m.ID + string(m.Content)
+		}
+		return text
+	}
+	stored := func(last int) string {
+		t.Helper()
+		s.tails.of = nil // what the writer has in hand is done: nobody else asks here
+		return show(last)
+	}
+	thread := []mastra.Thread{{ID: "t", ResourceID: "me", Title: "one", CreatedAt: 1, UpdatedAt: 1}}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"nothing", func() error { return nil }},
+		{"a thread", func() error {
+			return s.Commit(bg, &mastra.Batch{Threads: thread, Messages: []mastra.Message{message("a", 10)}})
+		}},
+		{"one more", func() error {
+			return s.Commit(bg, &mastra.Batch{Messages: []mastra.Message{message("b", 20), message("c", 20)}})
+		}},
+		{"an older one", func() error { return s.Commit(bg, &mastra.Batch{Messages: []mastra.Message{message("d", 15)}}) }},
+		{"the same again", func() error { return s.Commit(bg, &mastra.Batch{Messages: []mastra.Message{message("b", 20)}}) }},
+		{"a refused batch", func() error {
+			err := s.Commit(bg, &mastra.Batch{Messages: []mastra.Message{message("e", 30), {ID: "a", ThreadID: "u", Content: mastra.JSON(`{}`)}}})
+			if mastra.CodeOf(err) != mastra.CodeConflict {
+				return fmt.Errorf("want a conflict, got %w", err)
+			}
+			return nil
+		}},
+		{"a title", func() error {
+			thread[0].Title = "two"
+			return s.Commit(bg, &mastra.Batch{Threads: thread})
+		}},
+		{"another process", func() error { return other.Commit(bg, &mastra.Batch{Messages: []mastra.Message{message("f", 40)}}) }},
+		{"many", func() error {
+			for i := range 300 {
+				if err := s.Commit(bg, &mastra.Batch{Ahead: true, Messages: []mastra.Message{message(fmt.Sprint("m", i), mastra.Time(50+i))}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"one that is deleted", func() error { _, err := s.DeleteMessages(bg, []string{"m298"}); return err }},
+		{"another owner", func() error { return s.TransferThread(bg, "t", "me", "you") }},
+		{"none", func() error { return s.DeleteThread(bg, "t") }},
+	} {
+		must(t, step.do())
+		for _, last := range []int{2, 40, 0} {
+			known := show(last)
+			if want := stored(last); known != want {
+				t.Errorf("%s: recalled %s\nwant     %s", step.name, known, want)
+			}
+			show(3)
+		}
 	}
 }
 

@@ -47,8 +47,10 @@ func (x *run) conclude(failed error) error {
 			}
 		}
 	}
-	if failed == nil && !suspended && !x.closed && x.Tripwire == nil && len(x.agent.Scorers) > 0 && x.m.Scoring != nil {
-		x.m.Scoring.Score(x.ctx, x.m, x.agent.Scorers, x.scorerRun())
+	if failed == nil && !suspended && !x.closed && x.Tripwire == nil && x.m.Scoring != nil {
+		if scorers := x.scorers(); len(scorers) > 0 {
+			x.m.Scoring.Score(x.ctx, x.m, scorers, x.scorerRun())
+		}
 	}
 	if x.log != nil {
 		x.log.Show()
@@ -56,6 +58,9 @@ func (x *run) conclude(failed error) error {
 		x.result = x.makeResult()
 		if suspended {
 			x.suspendedResult(x.result)
+		} else if x.call.ScoringData {
+			shown := x.scorerRun()
+			x.result.Scoring = &mastra.ScoringData{Input: shown.Input, Output: shown.Output}
 		}
 	}
 	x.afterwards(failed)

@@ -118,7 +118,7 @@ func (x *run) within(ctx context.Context, c *call, a *mastra.Agent) (sub *run, e
 			task.End()
 		}
 	}()
-	model, err := languageModel(x.m, a)
+	model, err := languageModel(x.m, a, o.Call.Model)
 	if err != nil {
 		return nil, err
 	}

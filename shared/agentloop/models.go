@@ -8,8 +8,15 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-// languageModel is what answers for the agent: its model, or its list of models.
-func languageModel(m *mastra.Mastra, a *mastra.Agent) (mastra.LanguageModel, error) {
+// languageModel is what answers for the agent: the model that the call names, the agent's, or its list of models.
+func languageModel(m *mastra.Mastra, a *mastra.Agent, called string) (mastra.LanguageModel, error) {
+	if called != "" {
+		model, err := m.Models(called)
+		if err != nil {
+			return nil, mastra.Invalid("model", "%s", runError(err).Message)
+		}
+		return model, nil
+	}
 	a = m.Chosen(a)
 	if len(a.Models) == 0 {
 		return m.Models(a.Model)

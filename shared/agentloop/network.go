@@ -142,6 +142,9 @@ func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	if x.call.Instructions != "" {
 		instructions = x.call.Instructions
 	}
+	if x.call.System != "" {
+		instructions += "\n" + x.call.System
+	}
 	prompt := []mastra.PromptMessage{text("system", instructions+"\nYou route a task through a network. Choose what does its next piece, one of these:\n"+strings.Join(members, "\n")+
 		"\nWhere the task is done, choose primitiveType \"none\" and put the final answer into prompt.")}
 	prompt = append(recalled(prompt, x.remembered), x.in.prompt...)

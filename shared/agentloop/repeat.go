@@ -207,11 +207,6 @@ func (e *entry) took(c mastra.Claim) {
 	e.of.mu.Unlock()
 }
 
-// checkpoint makes durable what the steps so far have done.
-func (e *entry) checkpoint(x *run) error {
-	return e.store(context.WithoutCancel(x.ctx), x, &mastra.Batch{}, mastra.StatusRunning)
-}
-
 // settle commits the outcome with all that b holds.
 func (e *entry) settle(ctx context.Context, x *run, b *mastra.Batch, failed error) error {
 	if failed == nil {

@@ -240,7 +240,7 @@ func (r *Runner) restore(ctx context.Context, m *mastra.Mastra, a *mastra.Agent,
 			task.End()
 		}
 	}()
-	model, err := languageModel(m, a)
+	model, err := languageModel(m, a, o.Call.Model)
 	if err != nil {
 		return nil, err
 	}

@@ -228,14 +228,22 @@ func (x *run) checkpoint(n int, mayGoOn bool) error {
 	x.rec.mu.Lock()
 	made := x.rec.made
 	x.rec.mu.Unlock()
-	if !made {
-		if x.entry != nil {
-			return x.entry.checkpoint(x)
-		}
-		return nil
-	}
 	b := &mastra.Batch{}
 	ctx := context.WithoutCancel(x.ctx)
+	if x.call.SavePerStep && x.stores() {
+		if x.makeAnswer(); x.answer.ID != "" {
+			b.Messages = []mastra.Message{x.answer}
+		}
+	}
+	switch {
+	case made:
+	case x.entry != nil:
+		return x.entry.store(ctx, x, b, mastra.StatusRunning)
+	case len(b.Messages) > 0:
+		return x.commit(ctx, b)
+	default:
+		return nil
+	}
 	return x.withChunks(b, false, func() error {
 		return x.writeRecord(b, mastra.StatusRunning, n+1, func() error {
 			if x.entry != nil {

@@ -97,7 +97,7 @@ func (r *Runner) beginOpened(ctx context.Context, m *mastra.Mastra, a *mastra.Ag
 			task.End()
 		}
 	}()
-	model, err := languageModel(m, a)
+	model, err := languageModel(m, a, c.Model)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,6 +2,20 @@ package agentloop
 
 import "mastralambda/shared/mastra"
 
+// scorers judge the run: the call's, or the agent's.
+func (x *run) scorers() []*mastra.Scorer {
+	if x.call.Scorers == nil {
+		return x.agent.Scorers
+	}
+	list := make([]*mastra.Scorer, 0, len(x.call.Scorers))
+	for _, c := range x.call.Scorers {
+		if s, err := x.m.Scorer(c.ID); err == nil { // another version may have none of the name any more
+			list = append(list, s.Sampled(c.Rate))
+		}
+	}
+	return list
+}
+
 // scorerRun is what scorers are shown of the run.
 func (x *run) scorerRun() mastra.ScorerRun {
 	b := x.appendStoredMessages([]byte(`{"inputMessages":[`), x.in.stored)

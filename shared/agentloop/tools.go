@@ -32,7 +32,7 @@ func (x *run) runTools(n int, parent span) error {
 		spans[0] = x.runTool(calls[0], parent)
 	} else {
 		var all sync.WaitGroup
-		slots := make(chan struct{}, cmp.Or(x.agent.ToolsAtOnce, atOnce))
+		slots := make(chan struct{}, cmp.Or(x.call.ToolsAtOnce, x.agent.ToolsAtOnce, atOnce))
 		for i, c := range calls {
 			slots <- struct{}{}
 			all.Go(func() {

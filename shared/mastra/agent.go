@@ -94,6 +94,12 @@ type AgentMessage struct {
 	Call     AgentCall // of the run that it begins: thread, resource, settings
 }
 
+// ScorerChoice is a scorer of one call, and its share of the runs.
+type ScorerChoice struct {
+	ID   string
+	Rate float64
+}
+
 // ClientTool is a tool that the caller runs itself, beside the agent's own.
 type ClientTool struct {
 	Name        string
@@ -150,8 +156,13 @@ type AgentCall struct {
 	MaxSteps       int     // 0: the agent's
 	MaxRetries     *int    // instead of the agent's MaxProcessorRetries
 	ToolChoice     ToolChoice
-	ActiveTools    []string // nil: all
-	Approve        bool     // ask before any tool is run
+	ActiveTools    []string       // nil: all
+	ToolsAtOnce    int            // instead of the agent's; 0: that one
+	Model          string         // "provider/model-id" instead of the agent's
+	SavePerStep    bool           // store the answer so far behind each step
+	Scorers        []ScorerChoice // instead of the agent's, where not nil
+	ScoringData    bool           // answer what scorers are shown, too
+	Approve        bool           // ask before any tool is run
 	ClientTools    []ClientTool
 	Network        bool          // the agent's tools do the task, one after the other, as its model chooses
 	Structured     *Structured   // the answer is to be JSON

@@ -43,6 +43,7 @@ type ToolChoice struct {
 type ModelSettings struct {
 	Temperature      *float64 `json:"temperature,omitempty"`
 	TopP             *float64 `json:"topP,omitempty"`
+	TopK             *int     `json:"topK,omitempty" minimum:"1"` // for models that know it
 	MaxOutputTokens  *int     `json:"maxOutputTokens,omitempty" minimum:"1"`
 	StopSequences    []string `json:"stopSequences,omitempty"`
 	Seed             *int     `json:"seed,omitempty"`

@@ -25,8 +25,15 @@ type AgentResult struct {
 	SuspendPayload    JSON          `json:"suspendPayload,omitzero"` // where FinishReason is "suspended": what the first call waits for
 	ResumeSchema      string        `json:"resumeSchema,omitempty"`
 	Tripwire          *Tripwire     `json:"tripwire,omitempty"` // a processor stopped the run: there is no answer
-	Messages          []Message     `json:"messages"`           // remembered, given and made
+	Scoring           *ScoringData  `json:"scoringData,omitempty"`
+	Messages          []Message     `json:"messages"` // remembered, given and made
 	Remembered        []Message     `json:"rememberedMessages"`
+}
+
+// ScoringData is what scorers are shown of a run.
+type ScoringData struct {
+	Input  JSON `json:"input"`
+	Output JSON `json:"output"`
 }
 
 // AgentStep is one model call and what its tools answered.

@@ -44,6 +44,9 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 	}
 	b = appendMember(b, `,"resumeSchema":`, r.ResumeSchema)
 	b = r.Tripwire.append(b)
+	if d := r.Scoring; d != nil {
+		b = append(appendJSON(appendJSON(b, `,"scoringData":{"input":`, d.Input), `,"output":`, d.Output), '}')
+	}
 	b = appendMessages(b, `,"messages":`, r.Messages)
 	b = appendMessages(b, `,"rememberedMessages":`, r.Remembered)
 	return append(b, '}'), nil

@@ -182,6 +182,9 @@ func Network(ctx context.Context, m *mastra.Mastra, in GenerateInput) (iter.Seq2
 	if err != nil {
 		return nil, err
 	}
+	if more := in.Routing.Instructions; more != "" {
+		call.System = strings.TrimSpace(call.System + "\n" + more)
+	}
 	return m.Agents.Network(mastra.WithRequestContext(ctx, in.RequestContext), m, a, call)
 }
 
@@ -190,8 +193,15 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 	if err != nil {
 		return nil, mastra.AgentCall{}, err
 	}
+	c, err := in.settings(ctx, m, a)
+	return a, c, err
+}
+
+// settings are the call of an agent.
+func (in *GenerateInput) settings(ctx context.Context, m *mastra.Mastra, a *mastra.Agent) (mastra.AgentCall, error) {
 	c := mastra.AgentCall{Messages: in.Messages, Context: in.Context, Instructions: strings.Join(in.Instructions, "\n"),
-		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, MaxRetries: in.MaxRetries, ToolChoice: mastra.ToolChoice(in.ToolChoice),
+		System: strings.Join(in.System, "\n"), RunID: in.RunID, MaxSteps: in.MaxSteps, MaxRetries: in.MaxRetries, Model: in.Model, SavePerStep: in.SavePerStep,
+		ToolsAtOnce: int(in.AtOnce), ScoringData: in.ScoringData, ToolChoice: mastra.ToolChoice(in.ToolChoice),
 		ActiveTools: in.ActiveTools, Approve: in.RequireToolApproval, Settings: in.ModelSettings, ModelOptions: in.ProviderOptions, Tracing: in.TracingOptions,
 		ThreadID: in.ThreadID, ResourceID: in.ResourceID}
 	if mem := in.Memory; mem != nil {
@@ -200,8 +210,5 @@ func (in *GenerateInput) call(ctx context.Context, m *mastra.Mastra) (*mastra.Ag
 		c.LastMessages, c.Memory = mem.Options.LastMessages.Count, mem.Options.over(a.Memory)
 	}
 	c.ResourceID = mastra.Resource(ctx, c.ResourceID)
-	if err := in.fill(&c); err != nil {
-		return nil, mastra.AgentCall{}, err
-	}
-	return a, c, nil
+	return c, in.fill(m, &c)
 }

@@ -27,6 +27,13 @@ type GenerateInput struct {
 	RequestContext  mastra.RequestContext  `json:"requestContext,omitempty"`
 	TracingOptions  mastra.TracingOptions  `json:"tracingOptions,omitzero"`
 
+	Model       string                      `json:"model,omitempty" pattern:"^[^/]+/.+$" maxLength:"256"` // instead of the agent's
+	SavePerStep bool                        `json:"savePerStep,omitzero"`                                 // store the answer so far behind each step
+	AtOnce      Concurrency                 `json:"toolCallConcurrency,omitzero"`                         // tool calls of one step that run at the same time
+	Scorers     mastra.Object[ScorerOption] `json:"scorers,omitempty"`                                    // instead of the agent's
+	ScoringData bool                        `json:"returnScorerData,omitzero"`                            // answer what scorers are shown, too
+	Routing     RoutingOption               `json:"routing,omitzero"`                                     // of a network
+
 	RequireToolApproval bool `json:"requireToolApproval,omitzero"`   // ask before any tool is run
 	MaxIdleMs           int  `json:"maxIdleMs,omitzero" minimum:"1"` // of stream-until-idle
 
@@ -34,6 +41,8 @@ type GenerateInput struct {
 	Toolsets         mastra.Object[mastra.Object[ClientTool]] `json:"toolsets,omitempty"`    // the same, in groups
 	StructuredOutput *StructuredOutput                        `json:"structuredOutput,omitempty"`
 	Output           mastra.JSON                              `json:"output,omitempty"` // the older form of structuredOutput: a schema
+
+	Unserved `json:",inline"`
 }
 
 // ClientTool is a tool that the caller runs.
@@ -79,9 +88,16 @@ func (ModelName) JSONSchema() *schema.Doc {
 
 func given(v mastra.JSON) bool { return len(v) > 0 && string(v) != "null" && string(v) != "{}" }
 
-// fill takes over what the caller runs itself, and the form of the answer.
-func (in *GenerateInput) fill(c *mastra.AgentCall) error {
+// fill takes over what the caller runs itself, the form of the answer, and who judges it.
+func (in *GenerateInput) fill(m *mastra.Mastra, c *mastra.AgentCall) error {
 	issues := append(checkMessages("messages", c.Messages), checkMessages("context", c.Context)...)
+	issues = append(issues, in.unserved()...)
+	for _, s := range in.Scorers {
+		if _, err := m.Scorer(s.Value.Scorer); err != nil {
+			issues = append(issues, mastra.Issue{Field: "scorers." + s.Key + ".scorer", Message: err.Error()})
+		}
+		c.Scorers = append(c.Scorers, mastra.ScorerChoice{ID: s.Value.Scorer, Rate: s.Value.Sampling.rate()})
+	}
 	add := func(field string, tools mastra.Object[ClientTool]) {
 		for _, t := range tools {
 			input := t.Value.InputSchema
@@ -108,6 +124,7 @@ func (in *GenerateInput) fill(c *mastra.AgentCall) error {
 		var o struct {
 			Enabled *bool `json:"enabled"`
 		}
+		issues = append(issues, m.Options.unserved()...)
 		if v := m.Options.Observational; given(v) && string(v) != "false" && (schema.Unmarshal(v, &o) != nil || o.Enabled == nil || *o.Enabled) {
 			issues = append(issues, mastra.Issue{Field: "memory.options.observationalMemory", Message: "Not supported by this server"})
 		}
@@ -146,7 +163,9 @@ type MemoryOptions struct {
 	ReadOnly       bool           `json:"readOnly,omitzero"`
 	SemanticRecall RecallOption   `json:"semanticRecall,omitzero"`
 	WorkingMemory  *WorkingOption `json:"workingMemory,omitzero"`
-	GenerateTitle  *bool          `json:"generateTitle,omitzero"`
+	GenerateTitle  *TitleOption   `json:"generateTitle,omitzero"`
+	History        *HistoryOption `json:"messageHistory,omitzero"`
+	Incomplete     *bool          `json:"filterIncompleteToolCalls,omitzero"`
 	Observational  mastra.JSON    `json:"observationalMemory,omitempty"` // not served: refused rather than overlooked
 }
 

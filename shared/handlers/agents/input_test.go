@@ -2,10 +2,12 @@ package agents_test
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +15,7 @@ import (
 	"mastralambda/shared/handlers/agents"
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
+	"mastralambda/shared/schema"
 	"mastralambda/shared/server"
 )
 
@@ -88,6 +91,13 @@ func TestBadInput(t *testing.T) {
 		{`{"messages":"x","tracingOptions":{"traceId":"zz"}}`, "tracingOptions.traceId", 400},
 		{`{"messages":"x","requestContext":` + strings.Repeat(`{"a":`, 600) + `1` + strings.Repeat(`}`, 600) + `}`, "body", 400},
 		{`{"messages":` + strings.Repeat(`[`, 600) + strings.Repeat(`]`, 600) + `}`, "body", 400},
+		{`{"messages":"x","scorers":{"s":{"scorer":"none"}}}`, "scorers.s.scorer", 400},
+		{`{"messages":"x","toolCallConcurrency":0}`, "toolCallConcurrency", 400},
+		{`{"messages":"x","model":"no-provider"}`, "model", 400},
+		{`{"messages":"x","memory":{"thread":"t","options":{"workingMemory":{"enabled":true,"schema":{"type":"object"}}}}}`, "memory.options.workingMemory.schema", 400},
+		{`{"messages":"x","memory":{"thread":"t","options":{"filterIncompleteToolCalls":false}}}`, "memory.options.filterIncompleteToolCalls", 400},
+		{`{"messages":"x","delegation":{},"includeRawChunks":false,"hideSignals":null,"untilIdle":true,"disableBackgroundTasks":true,"versions":{},"eagerToolExecution":false,"closeOnSuspend":true,"tools":{"a":1}}`, `"text":"x"`, 200},
+		{`{"messages":"x","returnScorerData":true}`, `"scoringData":{"input":{"inputMessages":[{`, 200},
 		{part(`{"type":"file","url":"data:image/png;base64,aGk=","mediaType":"image/png"}`), `"text":"file \"data:image/png;base64,aGk=\""`, 200}, // of a user interface
 		{part(`{"type":"file","data":"aGk=","mediaType":"image/png"}`), `"text":"file \"aGk=\""`, 200},
 		{part(`{"type":"file","data":"https://example.com/x.png"}`), `"text":"file \"https://example.com/x.png\""`, 200},
@@ -103,6 +113,47 @@ func TestBadInput(t *testing.T) {
 		}
 		if w.Code != c.status || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%.200s:\n%d %.500s\nwant %s", c.body, w.Code, w.Body, want)
+		}
+	}
+}
+
+// Options that change what a run does and are not served are refused by their names, all at once.
+func TestOptionsThatAreNotServed(t *testing.T) {
+	in := agents.GenerateInput{AgentID: "a", Messages: mastra.UserMessage("x")}
+	const body = `{"stopWhen":{"a":1},"prepareStep":"x","inputProcessors":["x"],"outputProcessors":[],"errorProcessors":[],"isTaskComplete":{"strategy":"all"},"completion":{"scorers":[]},
+		"delegation":{"includeSubAgentToolResultsInModelContext":true},"goal":"x","hooks":{"a":1},"transform":{"a":1},"hideSignals":true,"includeRawChunks":true,"autoResumeSuspendedTools":true,
+		"onStepFinish":"x","onFinish":"x","onChunk":"x","onError":"x","onAbort":"x","onIterationComplete":"x"}`
+	if err := schema.Unmarshal([]byte(body), &in.Unserved); err != nil {
+		t.Fatal(err)
+	}
+	m, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{{ID: "a", Name: "A"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var given mastra.Object[mastra.JSON]
+	if err := schema.Unmarshal([]byte(body), &given); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"generate": func() error { _, err := agents.Generate(t.Context(), m, in); return err },
+		"network":  func() error { _, err := agents.Network(t.Context(), m, in); return err },
+		"send-message": func() error {
+			target := agents.Target{AgentID: "a", ResourceID: "u", ThreadID: "t"}
+			target.IfIdle.StreamOptions = &agents.StreamOptions{Unserved: in.Unserved}
+			_, err := agents.SendMessage(t.Context(), m, agents.MessageInput{Target: target, Message: agents.ThreadMessage{Contents: mastra.UserMessage("x")[0].Content}})
+			return err
+		},
+	} {
+		err := call()
+		var known *mastra.Error
+		if !errors.As(err, &known) || known.Code != mastra.CodeInvalid || len(known.Issues) != len(given) {
+			t.Errorf("%s: %+v", name, err)
+			continue
+		}
+		for _, o := range given {
+			if !slices.ContainsFunc(known.Issues, func(i mastra.Issue) bool { return i.Field == o.Key }) {
+				t.Errorf("%s: %s is not refused", name, o.Key)
+			}
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package agents
 
 import (
+	"cmp"
+
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
 )
@@ -37,11 +39,12 @@ type WorkingOption struct {
 	Enabled  bool         `json:"enabled,omitzero"`
 	Template string       `json:"template,omitempty" maxLength:"65536"`
 	Scope    mastra.Scope `json:"scope,omitempty" enum:"thread,resource"`
+	Schema   mastra.JSON  `json:"schema,omitempty"`
 }
 
 // over is an agent's memory with the options of one call; nil where there are none.
 func (o *MemoryOptions) over(m *mastra.Memory) *mastra.Memory {
-	if m == nil || !o.SemanticRecall.Given && o.WorkingMemory == nil && o.GenerateTitle == nil {
+	if m == nil || !o.SemanticRecall.Given && o.WorkingMemory == nil && o.GenerateTitle == nil && o.History == nil {
 		return nil
 	}
 	changed := *m
@@ -70,13 +73,19 @@ func (o *MemoryOptions) over(m *mastra.Memory) *mastra.Memory {
 			changed.WorkingMemory = &working
 		}
 	}
-	if o.GenerateTitle != nil {
+	if t := o.GenerateTitle; t != nil {
 		changed.GenerateTitle = nil
-		if *o.GenerateTitle {
-			if changed.GenerateTitle = m.GenerateTitle; changed.GenerateTitle == nil {
-				changed.GenerateTitle = &mastra.GenerateTitle{}
+		if t.On {
+			how := mastra.GenerateTitle{}
+			if m.GenerateTitle != nil {
+				how = *m.GenerateTitle
 			}
+			how.Model, how.Instructions = cmp.Or(t.Model, how.Model), cmp.Or(t.Instructions, how.Instructions)
+			changed.GenerateTitle = &how
 		}
+	}
+	if o.History != nil {
+		changed.MaxTokens = o.History.MaxTokens
 	}
 	return &changed
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strings"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -59,6 +58,21 @@ type StreamOptions struct {
 	ClientTools         mastra.Object[ClientTool]                `json:"clientTools,omitempty"`
 	Toolsets            mastra.Object[mastra.Object[ClientTool]] `json:"toolsets,omitempty"`
 	StructuredOutput    *StructuredOutput                        `json:"structuredOutput,omitempty"`
+	ProviderOptions     map[string]mastra.JSON                   `json:"providerOptions,omitempty"`
+	MaxRetries          *int                                     `json:"maxProcessorRetries,omitempty" minimum:"0" maximum:"100"`
+	Model               string                                   `json:"model,omitempty" pattern:"^[^/]+/.+$" maxLength:"256"`
+	SavePerStep         bool                                     `json:"savePerStep,omitzero"`
+	AtOnce              Concurrency                              `json:"toolCallConcurrency,omitzero"`
+	Scorers             mastra.Object[ScorerOption]              `json:"scorers,omitempty"`
+
+	Unserved `json:",inline"`
+}
+
+func (o *StreamOptions) input() *GenerateInput {
+	return &GenerateInput{Instructions: o.Instructions, System: o.System, Context: o.Context, Memory: o.Memory, MaxSteps: o.MaxSteps, ToolChoice: o.ToolChoice, ActiveTools: o.ActiveTools,
+		ModelSettings: o.ModelSettings, TracingOptions: o.TracingOptions, RequireToolApproval: o.RequireToolApproval, ClientTools: o.ClientTools, Toolsets: o.Toolsets,
+		StructuredOutput: o.StructuredOutput, ProviderOptions: o.ProviderOptions, MaxRetries: o.MaxRetries, Model: o.Model, SavePerStep: o.SavePerStep, AtOnce: o.AtOnce,
+		Scorers: o.Scorers, Unserved: o.Unserved}
 }
 
 // MessageInput is a message for a thread: a text, parts, or {contents, metadata}.
@@ -209,10 +223,7 @@ func (in *Target) send(ctx context.Context, m *mastra.Mastra, s mastra.ThreadSig
 	if o == nil {
 		o = &StreamOptions{}
 	}
-	options := GenerateInput{ClientTools: o.ClientTools, Toolsets: o.Toolsets, StructuredOutput: o.StructuredOutput}
-	message.Call = mastra.AgentCall{Instructions: strings.Join(o.Instructions, "\n"), System: strings.Join(o.System, "\n"), Context: o.Context, MaxSteps: o.MaxSteps,
-		ToolChoice: mastra.ToolChoice(o.ToolChoice), ActiveTools: o.ActiveTools, Settings: o.ModelSettings, Tracing: o.TracingOptions, Approve: o.RequireToolApproval}
-	if err := options.fill(&message.Call); err != nil {
+	if message.Call, err = o.input().settings(ctx, m, a); err != nil {
 		return Sent{}, err
 	}
 	message.Call.ThreadID, message.Call.ResourceID = in.ThreadID, resource

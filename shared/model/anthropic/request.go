@@ -16,6 +16,7 @@ type request struct {
 	Messages    []message   `json:"messages"`
 	Temperature *float64    `json:"temperature,omitempty"`
 	TopP        *float64    `json:"top_p,omitempty"`
+	TopK        *int        `json:"top_k,omitempty"`
 	Stop        []string    `json:"stop_sequences,omitempty"`
 	Tools       []tool      `json:"tools,omitempty"`
 	ToolChoice  *toolChoice `json:"tool_choice,omitempty"`
@@ -75,7 +76,7 @@ type options struct {
 }
 
 func (m *Model) request(r *mastra.ModelRequest) (*request, error) {
-	out := &request{Model: m.id, Stream: true, MaxTokens: maxTokens(m.id), Temperature: r.Settings.Temperature, TopP: r.Settings.TopP, Stop: r.Settings.StopSequences}
+	out := &request{Model: m.id, Stream: true, MaxTokens: maxTokens(m.id), Temperature: r.Settings.Temperature, TopP: r.Settings.TopP, TopK: r.Settings.TopK, Stop: r.Settings.StopSequences}
 	if r.Settings.MaxOutputTokens != nil {
 		out.MaxTokens = *r.Settings.MaxOutputTokens
 	}
@@ -90,7 +91,7 @@ func (m *Model) request(r *mastra.ModelRequest) (*request, error) {
 			return nil, mastra.Invalid("providerOptions.anthropic.thinking", "Its type is enabled, adaptive or disabled, its budget a number of tokens")
 		}
 		out.Thinking = &thinking{t.Type, t.BudgetTokens}
-		out.Temperature, out.TopP = nil, nil // the API takes neither beside it
+		out.Temperature, out.TopP, out.TopK = nil, nil, nil // the API takes neither beside it
 		if r.Settings.MaxOutputTokens != nil || out.MaxTokens <= t.BudgetTokens {
 			out.MaxTokens += t.BudgetTokens // the budget counts as output, and is not what the caller meant
 		}

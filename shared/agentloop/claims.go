@@ -46,8 +46,9 @@ type entry struct {
 	result   *mastra.AgentResult
 	err      error
 
-	write sync.Mutex   // one write to the storage at a time
-	claim mastra.Claim // as it is stored; under write
+	write  sync.Mutex   // one write to the storage at a time
+	claim  mastra.Claim // as it is stored; under write
+	answer string       // the message that the stored claim names
 
 	// Under of.mu.
 	gone     bool   // the answer did not arrive
@@ -272,7 +273,7 @@ func (e *entry) renew() {
 	c := e.claim
 	c.LeaseUntil = mastra.TimeOf(now.Add(lease))
 	c.ExpiresAt = max(c.ExpiresAt, mastra.TimeOf(now.Add(keepAuto)))
-	if err := e.m.Storage.Commit(e.ctx, &mastra.Batch{Claims: []mastra.ClaimUpdate{{Claim: c}}}); err != nil {
+	if err := e.m.Storage.Commit(e.ctx, &mastra.Batch{Claims: []mastra.ClaimUpdate{{Claim: c, Answer: e.answer}}}); err != nil {
 		e.m.Logger.WarnContext(e.ctx, "the lease of a run was not renewed", "runId", c.RunID, "error", err)
 		return
 	}

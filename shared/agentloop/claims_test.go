@@ -30,6 +30,24 @@ func request(explicit, fingerprint string) (context.Context, *mastra.Request) {
 	return mastra.WithRequest(context.Background(), r), r
 }
 
+// What holds of claims holds over a storage that commits them before the messages, too.
+func TestClaimsFirst(t *testing.T) {
+	for name, test := range map[string]func(*testing.T){
+		"ARepeatGoesOnWhereTheFirstFailed":     TestARepeatGoesOnWhereTheFirstFailed,
+		"AnAnswerThatDidNotArriveIsGivenAgain": TestAnAnswerThatDidNotArriveIsGivenAgain,
+		"AnExplicitKey":                        TestAnExplicitKey,
+		"TheSameRequestInFlight":               TestTheSameRequestInFlight,
+		"AProcessThatDiedIsTakenOver":          TestAProcessThatDiedIsTakenOver,
+		"ALongRunKeepsItsLease":                TestALongRunKeepsItsLease,
+	} {
+		t.Run(name, test)
+	}
+}
+
+type claimsFirst struct{ mastra.Storage }
+
+func (claimsFirst) ClaimsFirst() {}
+
 var payCall = mastra.AgentCall{Messages: mastra.UserMessage("pay"), ThreadID: "t", ResourceID: "r"}
 
 func stored(t *testing.T, w *world) []mastra.Message {

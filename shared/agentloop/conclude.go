@@ -99,7 +99,7 @@ func (x *run) makeAnswer() {
 // keep commits the answer, the trace, the claim and the record. The commit does not end with the run's context: what was
 // done is kept.
 func (x *run) keep(failed error, suspended bool) error {
-	b := &mastra.Batch{}
+	b := &mastra.Batch{Again: x.again}
 	if x.stores() && x.answer.ID != "" {
 		b.Messages = []mastra.Message{x.answer}
 	}

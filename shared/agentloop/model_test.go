@@ -187,7 +187,11 @@ func newWorld(t testing.TB, model mastra.LanguageModel, agents ...*mastra.Agent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorldOn(t, store, model, agents...)
+	var over mastra.Storage = store
+	if strings.HasPrefix(t.Name(), "TestClaimsFirst/") {
+		over = claimsFirst{store}
+	}
+	w := newWorldOn(t, over, model, agents...)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

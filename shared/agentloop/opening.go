@@ -79,7 +79,7 @@ func (x *run) recall() error {
 		last = max(0, last)
 		x.window = last
 		own := 0 // messages of this very request that are stored already
-		if len(x.Inputs) > 0 {
+		if len(x.Inputs) > 0 && !x.early {
 			own = len(x.Inputs) + 1
 		}
 		began := x.now()
@@ -106,10 +106,19 @@ func (x *run) recall() error {
 
 func (x *run) takeIn() (err error) {
 	at := x.now()
-	if n := len(x.Inputs); n > 0 { // a repeat: what came first keeps its ids and times
+	if len(x.Inputs) > 0 {
 		at = x.Inputs[0].At
+	}
+	if len(x.Inputs) > 0 && !x.early { // a repeat: what came first keeps its ids and times
 		ours := func(m mastra.Message) bool {
-			return m.ID == x.MessageID || slices.ContainsFunc(x.Inputs, func(s stamp) bool { return s.ID == m.ID })
+			i := slices.IndexFunc(x.Inputs, func(s stamp) bool { return s.ID == m.ID })
+			if i >= 0 {
+				x.Inputs[i].At = m.CreatedAt
+			}
+			return i >= 0 || m.ID == x.MessageID
+		}
+		for i := range x.remembered {
+			ours(x.remembered[i])
 		}
 		if i := slices.IndexFunc(x.remembered, ours); i >= 0 {
 			x.remembered = x.remembered[:i]
@@ -135,7 +144,10 @@ func (x *run) takeIn() (err error) {
 	for i := range x.in.stored {
 		m := &x.in.stored[i]
 		m.ThreadID, m.ResourceID = x.threadID, x.resourceOfMessages()
-		if stamped {
+		switch {
+		case stamped && x.early: // its time is behind what the thread turned out to hold
+			m.ID, x.Inputs[i].At = x.Inputs[i].ID, m.CreatedAt
+		case stamped:
 			m.ID, m.CreatedAt = x.Inputs[i].ID, x.Inputs[i].At
 			continue
 		}

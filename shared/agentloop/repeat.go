@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
 )
 
 // claimed says whether the run's request is one that a repeat must find, and the key of its claim. Without an explicit
@@ -65,42 +67,55 @@ func (x *run) admit(ctx context.Context) (other *entry, err error) {
 	return nil, nil
 }
 
-// take takes the claim, from whoever left it. The first of all commits holds it beside the user's messages.
+// take takes the claim, from whoever left it. It is committed with the user's messages, or before them.
 func (x *run) take() error {
-	e, anew := x.entry, x.state
+	e := x.entry
+	_, claimsFirst := x.m.Storage.(mastra.ClaimsFirst)
+	if claimsFirst {
+		if err := x.takeIn(); err != nil {
+			return err
+		}
+		x.early = true
+	}
+	anew := x.state
 	var found *mastra.Claim // one that nobody works on
 	if e.held {
 		found = &e.claim // our own, of a request that was answered
 	}
 	for first := true; ; {
-		if err := x.recall(); err != nil {
-			return err
-		}
-		if x.closed {
-			e.took(*found)
-			return nil
-		}
-		b := &mastra.Batch{}
-		if first {
-			if err := x.opening(b); err != nil {
+		var u mastra.ClaimUpdate
+		var err error // of the claim
+		if claimsFirst && !x.closed {
+			var failed error
+			if u, err, failed = x.claimBeside(found, first); failed != nil {
+				return failed
+			}
+		} else {
+			if err := x.recall(); err != nil {
 				return err
 			}
+			if x.closed {
+				e.took(*found)
+				return nil
+			}
+			b := &mastra.Batch{}
+			if first {
+				if err := x.opening(b); err != nil {
+					return err
+				}
+			}
+			if u, err = x.claiming(found); err != nil {
+				return err
+			}
+			b.Claims = []mastra.ClaimUpdate{u}
+			x.goAhead(b)
+			err = x.m.Storage.Commit(x.ctx, b)
 		}
-		state, err := x.encode()
-		if err != nil {
-			return err
-		}
-		u := mastra.ClaimUpdate{Claim: e.next(x, mastra.StatusRunning, state), Create: found == nil}
-		if found != nil && found.Owner != e.of.owner {
-			u.From = found.Owner
-		}
-		b.Claims = []mastra.ClaimUpdate{u}
-		x.goAhead(b)
-		err = x.m.Storage.Commit(x.ctx, b)
 		var claimed *mastra.ClaimedError
 		switch {
 		case err == nil:
 			e.took(u.Claim)
+			e.answer = u.Answer
 			return nil
 		case errors.As(err, &claimed):
 			found = &claimed.Existing
@@ -119,9 +134,10 @@ func (x *run) take() error {
 		if found, err = x.settled(found); err != nil {
 			return err
 		}
+		x.early = false
 		first = found == nil || !x.adopt(found)
 		if first {
-			x.state, x.closed, x.again = anew, false, false
+			x.state, x.closed, x.again, x.early = anew, false, false, claimsFirst
 		}
 	}
 }
@@ -140,6 +156,53 @@ func (x *run) landed() error {
 	}
 	x.ahead = false
 	return x.commit(x.ctx, &mastra.Batch{})
+}
+
+// claiming is the write that makes the claim, or takes it over.
+func (x *run) claiming(found *mastra.Claim) (u mastra.ClaimUpdate, err error) {
+	state, err := x.encode()
+	u = mastra.ClaimUpdate{Claim: x.entry.next(x, mastra.StatusRunning, state), Create: found == nil, Answer: x.MessageID}
+	if found != nil && found.Owner != x.entry.of.owner {
+		u.From = found.Owner
+	}
+	return u, err
+}
+
+// claimBeside claims the request while the thread is read, and then commits the user's messages. A process that dies in between
+// leaves a claim without its messages, or with some of them: a repeat stores them, under the same ids.
+func (x *run) claimBeside(found *mastra.Claim, first bool) (u mastra.ClaimUpdate, refused, failed error) {
+	if u, failed = x.claiming(found); failed != nil {
+		return u, nil, failed
+	}
+	var claim sync.WaitGroup
+	claim.Go(func() {
+		refused = runlog.Safely(func() error { return x.m.Storage.Commit(x.ctx, &mastra.Batch{Claims: []mastra.ClaimUpdate{u}}) })
+	})
+	failed = x.recall()
+	claim.Wait()
+	if failed == nil && refused == nil && (first || len(x.Steps) == 0) {
+		b := &mastra.Batch{Again: !first}
+		if failed = x.opening(b); failed == nil && len(b.Threads)+len(b.Messages)+len(b.Runs) > 0 {
+			failed = x.commit(x.ctx, b)
+		}
+	}
+	if failed != nil && refused == nil {
+		x.unclaim(u, failed)
+	}
+	return u, refused, failed
+}
+
+// unclaim lets a claim go whose request could not begin.
+func (x *run) unclaim(u mastra.ClaimUpdate, why error) {
+	let := mastra.ClaimUpdate{Claim: u.Claim, Delete: true}
+	switch mastra.CodeOf(why) {
+	case mastra.CodeInvalid, mastra.CodeNotFound, mastra.CodeForbidden, mastra.CodeConflict: // nothing of it is stored
+	default: // something may be: a repeat goes on from here
+		let.Delete, let.Claim.Status = false, mastra.StatusFailed
+	}
+	if err := x.m.Storage.Commit(context.WithoutCancel(x.ctx), &mastra.Batch{Claims: []mastra.ClaimUpdate{let}}); err != nil {
+		x.m.Logger.WarnContext(x.ctx, "a request that failed was not forgotten; its lease expires", "error", err)
+	}
 }
 
 // settled waits until nobody works on a claim any more, and refuses it to another request. nil is none at all.
@@ -238,11 +301,14 @@ func (e *entry) store(ctx context.Context, x *run, b *mastra.Batch, status mastr
 	}
 	e.write.Lock()
 	defer e.write.Unlock()
-	c := e.next(x, status, state)
-	b.Claims = []mastra.ClaimUpdate{{Claim: c}}
+	u := mastra.ClaimUpdate{Claim: e.next(x, status, state), Answer: x.MessageID}
+	if status != mastra.StatusRunning && (e.explicit || status != mastra.StatusSuccess || e.answer != x.MessageID || e.claim.LeaseUntil < mastra.TimeOf(e.m.Now().Add(lease-renewBefore))) {
+		u.Answer = ""
+	}
+	b.Claims = []mastra.ClaimUpdate{u}
 	if err := e.m.Storage.Commit(ctx, b); err != nil {
 		return fmt.Errorf("the claim of run %s: %w", x.RunID, err)
 	}
-	e.claim = c
+	e.claim, e.answer = u.Claim, x.MessageID
 	return nil
 }

@@ -57,6 +57,7 @@ type run struct {
 	closed bool   // the state came with a whole answer
 	again  bool   // it goes on from what another request left
 	ahead  bool   // what it began with is on its way to the disk
+	early  bool   // its messages got their ids before the thread was read
 
 	structured *structured // nil where no JSON is asked for
 

@@ -142,6 +142,10 @@ type ClaimUpdate struct {
 	Delete bool // of Claim.Key, if Owner still holds it
 	// Otherwise the stored one must be held by Claim.Owner, or by From: a CodeConflict if not.
 	From string
+	// Answer is the id of the message that the request will be answered with. Where the outcome names the same one, and it is in the
+	// batch, a storage may keep the outcome with the message instead of the claim: whoever asks for the claim is told of it. It is
+	// named only by who is sure to hold the claim still.
+	Answer string
 }
 
 // ClaimedError is what Commit returns where a claim to be created is there already.

@@ -129,6 +129,8 @@ type SpanQuery struct {
 
 // Batch is what becomes durable together, or not at all.
 type Batch struct {
+	// Again says that a process may have died in the middle of committing the same messages, where the storage is ClaimsFirst.
+	Again bool
 	// Threads are created, or updated if they exist: title, metadata and UpdatedAt change, owner and CreatedAt stay.
 	// A thread of another owner is a CodeForbidden error.
 	Threads []Thread
@@ -204,6 +206,10 @@ type Storage interface {
 
 	Close() error
 }
+
+// ClaimsFirst is a Storage whose commits a process that dies may leave half done, unless they are conditional in one place: a claim
+// is committed first, and what it protects once it is made.
+type ClaimsFirst interface{ ClaimsFirst() }
 
 // Name is an entity's name or a tag, as spans of a type of entity have it.
 type Name struct{ Kind, EntityType, Text string }

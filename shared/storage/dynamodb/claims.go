@@ -2,6 +2,8 @@ package dynamodb
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"mastralambda/shared/mastra"
 )
@@ -27,11 +29,65 @@ func (s *Store) Claim(ctx context.Context, key string) (*mastra.Claim, error) {
 		return nil, err
 	}
 	c := claimOf(key, it)
-	c.State, err = s.load(ctx, it["st"], s.tables.Runs, pk, nil)
+	return &c, s.stateOf(ctx, &c, it)
+}
+
+// ClaimsFirst says that a claim is to be committed before what it protects.
+func (s *Store) ClaimsFirst() {}
+
+// maxOutcome is how many bytes of an outcome are kept with the message that it comes with.
+const maxOutcome = 64 << 10
+
+// stateOf fills in a claim's state: that of its item, or the outcome that came with the answer.
+func (s *Store) stateOf(ctx context.Context, c *mastra.Claim, it item) (err error) {
+	if answer := textOf(it["ans"]); answer != "" && c.Status == mastra.StatusRunning {
+		tenant, _, _ := strings.Cut(pkOf(it), "#")
+		outcome, err := s.outcomeWith(ctx, tenant, answer)
+		if err != nil {
+			return err
+		}
+		if outcome != nil {
+			c.Status, c.State = mastra.StatusSuccess, outcome
+			return nil
+		}
+	}
+	c.State, err = s.load(ctx, it["st"], s.tables.Runs, pkOf(it), nil)
+	return err
+}
+
+// outcomeWith reads the outcome that came with a message, nil where the commit of both did not end: then the request goes on from its claim.
+func (s *Store) outcomeWith(ctx context.Context, tenant, message string) (mastra.JSON, error) {
+	table := s.tables.Threads
+	pointer, err := s.get(ctx, table, tenant+"#I#"+short(message, maxID), only)
+	if err != nil || pointer["out"] == nil {
+		return nil, err
+	}
+	pk, sk := tenant+"#T#"+short(textOf(pointer["th"]), maxID), textOf(pointer["sk"])
+	found, err := s.batchGet(ctx, table, []place{{pk, sk}, {pk, activityKey}}, true)
 	if err != nil {
 		return nil, err
 	}
-	return &c, nil
+	it, act := found[place{pk, sk}], found[place{pk, activityKey}]
+	if it == nil || timeOf(act["upd"]) < timeOf(it["created"]) {
+		return nil, nil
+	}
+	return unpack(blobOf(pointer["out"]))
+}
+
+// outcome is how a request has ended whose answer is this message, nil where its claim is to say so itself. It costs no write of its own:
+// a claim is mostly given up right behind it.
+func (c *commit) outcome(message string) attribute {
+	for i := range c.claims {
+		if u := &c.claims[i]; c.withAnswer(u) && u.Answer == message {
+			return blob(packShort(u.Claim.State))
+		}
+	}
+	return nil
+}
+
+func (c *commit) withAnswer(u *mastra.ClaimUpdate) bool {
+	return c.known == nil && c.plain() && u.Answer != "" && !u.Create && !u.Delete && u.Claim.Status == mastra.StatusSuccess && len(u.Claim.State) <= maxOutcome &&
+		slices.ContainsFunc(c.messages, func(m *messageWrite) bool { return m.ID == u.Answer })
 }
 
 // claimOf is the claim of an item without its state.
@@ -50,9 +106,7 @@ func (c *commit) checkClaim(ctx context.Context, u *mastra.ClaimUpdate) error {
 		return nil
 	case u.Create && live:
 		e := &mastra.ClaimedError{Existing: claimOf(u.Claim.Key, it)}
-		var err error
-		e.Existing.State, err = c.s.load(ctx, it["st"], c.s.tables.Runs, pkOf(it), nil)
-		if err != nil {
+		if err := c.s.stateOf(ctx, &e.Existing, it); err != nil {
 			return err
 		}
 		return e
@@ -68,6 +122,9 @@ func (c *commit) planClaims(p *plan) error {
 	table := c.s.tables.Runs
 	for i := range c.claims {
 		u := &c.claims[i]
+		if c.withAnswer(u) {
+			continue
+		}
 		k := &u.Claim
 		pk := claimPK(c.tenant, k.Key)
 		from := u.From
@@ -97,6 +154,9 @@ func (c *commit) planClaims(p *plan) error {
 		it["fp"], it["run"], it["status"], it["owner"] = text(k.Fingerprint), text(k.RunID), text(string(k.Status)), text(k.Owner)
 		it["lease"], it["exp"], it["tok"] = number(k.LeaseUntil), number(k.ExpiresAt), text(c.token)
 		it[TTLAttribute] = ttl(k.ExpiresAt)
+		if u.Answer != "" && k.Status == mastra.StatusRunning {
+			it["ans"] = text(u.Answer)
+		}
 		if k.State != nil {
 			it["st"] = c.s.value(k.State, table, pk, &p.before)
 			for _, l := range p.before { // pieces go when the claim goes

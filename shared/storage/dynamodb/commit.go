@@ -55,6 +55,8 @@ func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 		}
 		err = c.carryOut(ctx, p, try)
 		switch {
+		case err == nil && c.again:
+			return c.recount(ctx)
 		case err == nil:
 			return nil
 		case !errors.Is(err, errRefused):
@@ -73,6 +75,7 @@ func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 type commit struct {
 	s        *Store
 	tenant   string
+	again    bool   // somebody may have committed a part of it
 	token    string // marks what this commit writes
 	adding   string // the same, of the plan at hand: for what it adds to
 	now      mastra.Time
@@ -103,7 +106,7 @@ func newToken() string {
 }
 
 func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
-	c := &commit{s: s, tenant: tenant, now: s.time(), claims: b.Claims, chunks: b.Chunks}
+	c := &commit{s: s, tenant: tenant, again: b.Again, now: s.time(), claims: b.Claims, chunks: b.Chunks}
 	seq := s.seq.next(len(b.Messages) + 2)
 	c.token = newToken()
 	if err := c.addThreads(b.Threads, b.Messages, seq); err != nil {
@@ -136,7 +139,7 @@ func (c *commit) plain() bool {
 
 // mustRead says that no plan can be made without a look.
 func (c *commit) mustRead() bool {
-	return slices.ContainsFunc(c.runs, func(r *runWrite) bool { return r.mustRead }) ||
+	return c.again || slices.ContainsFunc(c.runs, func(r *runWrite) bool { return r.mustRead }) ||
 		slices.ContainsFunc(c.threads, func(t *threadWrite) bool { h, _ := c.s.hints.get(t.pk); return h.dead })
 }
 
@@ -172,6 +175,9 @@ func (c *commit) read(ctx context.Context) error {
 			delete(k.threads, place{t.pk, metaKey})
 			delete(k.threads, place{t.pk, activityKey})
 		}
+	}
+	if c.again {
+		return c.readLost(ctx)
 	}
 	return nil
 }

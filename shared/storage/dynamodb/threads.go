@@ -223,14 +223,21 @@ func (c *commit) planMessage(m *messageWrite, p *plan) []op {
 	if ref := textOf(it["c"]); ref != "" {
 		pointer["c"] = it["c"]
 	}
+	if outcome := c.outcome(m.ID); outcome != nil {
+		pointer["out"] = outcome
+	}
 	if old == nil {
 		return []op{put(table, it, "", nil), put(table, pointer, "attribute_not_exists(#PK) OR #tok = :tok", item{":tok": text(c.token)})}
 	}
-	there := item{":sk": text(was)}
-	if was == skOf(it) {
-		return []op{put(table, it, "attribute_exists(#PK)", nil), put(table, pointer, "#sk = :sk", there)}
+	// The pointer decides: of a commit that did not end it may be all there is.
+	there, pointed := item{":sk": text(was)}, "#sk = :sk"
+	if old["lost"] != nil {
+		there, pointed = nil, "attribute_not_exists(#PK)"
 	}
-	return []op{put(table, it, "attribute_not_exists(#PK)", nil), put(table, pointer, "#sk = :sk", there), remove(table, m.thread.pk, was, "attribute_exists(#PK)", nil)}
+	if was == skOf(it) {
+		return []op{put(table, it, "", nil), put(table, pointer, pointed, there)}
+	}
+	return []op{put(table, it, "", nil), put(table, pointer, pointed, there), remove(table, m.thread.pk, was, "", nil)}
 }
 
 // seqOf is the sequence number within a message's sort key.

@@ -119,7 +119,7 @@ func authenticator(m *mastra.Mastra) (mastra.Authenticator, error) {
 	if !ok {
 		return nil, errors.New("API keys need a storage that keeps them: STORAGE_URL, or AUTH=off for an API that is open to everyone")
 	}
-	return server.APIKeys{Store: keys}, nil
+	return server.APIKeys{Store: server.Remember(keys, server.KeyFreshness)}, nil
 }
 
 // Log writes JSON lines as Lambda's JSON log format takes them, each by one Write.

@@ -62,6 +62,16 @@ func TestCost(t *testing.T) {
 	idle(t, s, ctx, "idle over HTTP")
 	check("generate over HTTP, in a thread long idle", m.of(t, post(ctx, "idle over HTTP", "")), 11, 3+1, 3, 16)
 
+	secret, key := server.NewKey("cost", mastra.Principal{Tenant: mastra.Tenant(ctx)}, 1)
+	if err := s.AddAPIKey(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	app.Auth = server.APIKeys{Store: server.Remember(s, server.KeyFreshness)}
+	withKey := overHTTP(t, app, runs, "Authorization", "Bearer "+secret)
+	check("generate over HTTP, the first with an API key", m.of(t, withKey(t.Context(), "t", "")), 12, 4+1, 4, 14)
+	check("generate over HTTP, with an API key", m.of(t, withKey(t.Context(), "t", "")), 11, 3+1, 3, 14)
+	app.Auth = nil
+
 	own := agent.Memory
 	agent.Memory = &mastra.Memory{LastMessages: 10, WorkingMemory: &mastra.WorkingMemory{}}
 	check("generate, with a working memory", m.of(t, generate(ctx, "t")), 10, 3, 3.5, 16) // read beside the thread
@@ -169,7 +179,7 @@ func TestCost(t *testing.T) {
 }
 
 // overHTTP makes requests as a deployed function serves them; they end when what follows the answer has ended, too.
-func overHTTP(t *testing.T, app *mastra.Mastra, runs *runlog.Supervisor) func(ctx context.Context, thread, key string) func() error {
+func overHTTP(t *testing.T, app *mastra.Mastra, runs *runlog.Supervisor, header ...string) func(ctx context.Context, thread, key string) func() error {
 	srv, err := server.New(server.Server{Mastra: app, Prefix: "/api"}, agents.Routes())
 	if err != nil {
 		t.Fatal(err)
@@ -178,6 +188,9 @@ func overHTTP(t *testing.T, app *mastra.Mastra, runs *runlog.Supervisor) func(ct
 		return func() error {
 			r := httptest.NewRequestWithContext(ctx, "POST", "/api/agents/a/generate", strings.NewReader(`{"messages": "How does memory in agents work?", "memory": {"thread": "`+thread+`", "resource": "me"}}`))
 			r.Header.Set("Idempotency-Key", key)
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
 			w := httptest.NewRecorder()
 			srv.ServeHTTP(w, r)
 			if w.Code != 200 {

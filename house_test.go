@@ -24,6 +24,7 @@ var allowed = []struct {
 	imports []string
 }{
 	{"shared/schema", nil},
+	{"shared/awsconfig", nil},
 	{"shared/mastra", []string{"shared/schema"}},
 	{"shared/processor", []string{"shared/mastra", "shared/schema"}},
 	{"shared/retrieval", []string{"shared/mastra", "shared/schema"}},
@@ -37,13 +38,13 @@ var allowed = []struct {
 	{"shared/scoring", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
 	{"shared/engine", []string{"shared/mastra", "shared/schema", "shared/runlog"}},
 	{"shared/upstream", []string{"shared/mastra", "shared/schema"}},
-	{"shared/model", []string{"shared/mastra", "shared/schema", "shared/upstream", "shared/model/"}},
-	{"shared/voice/", []string{"shared/mastra", "shared/schema", "shared/upstream"}},
-	{"shared/storage/", []string{"shared/mastra", "shared/schema"}},
-	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/vectorstore/", "infra/migrations"}},
-	{"shared/queue", []string{"shared/mastra", "shared/schema", "shared/queue"}},
+	{"shared/model", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/upstream", "shared/model/"}},
+	{"shared/voice/", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/upstream"}},
+	{"shared/storage/", []string{"shared/mastra", "shared/schema", "shared/awsconfig"}},
+	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/vectorstore/", "infra/migrations"}},
+	{"shared/queue", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/queue"}},
 	{"shared/webhook", []string{"shared/mastra", "shared/schema"}},
-	{"shared/logstore/", []string{"shared/mastra", "shared/schema", "shared/logstore/"}},
+	{"shared/logstore/", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/logstore/"}},
 	{"shared/lambdahttp", []string{"shared/mastra", "shared/schema", "shared/server"}},
 	{"functions/", []string{"shared/", "functions/wire", "infra/migrations"}},
 	{"infra/", []string{"shared/", "infra/"}},
@@ -87,6 +88,7 @@ var linked = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2/service/sqs":            {"agents", "workflows", "tools", "observability", "worker"},
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs": {"logs"},
 	"github.com/aws/aws-sdk-go-v2/service/lambda":         {"agents", "workflows", "tools", "memory", "worker"},
+	"github.com/aws/aws-sdk-go-v2/config":                 nil, // shared/awsconfig says why
 	"go.opentelemetry.io/otel/exporters/otlp":             nil,
 }
 

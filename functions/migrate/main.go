@@ -11,7 +11,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-sdk-go-v2/config"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/infra/migrations/dataapi"
 	"mastralambda/shared/logstore/record"
@@ -41,7 +41,7 @@ func handle(ctx context.Context, event cfn.Event) (id string, data map[string]an
 
 func migrate(ctx context.Context) error {
 	if cluster := os.Getenv("CLUSTER_ARN"); cluster != "" {
-		cfg, err := config.LoadDefaultConfig(ctx)
+		cfg, err := awsconfig.Load(ctx)
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/config"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/model"
@@ -31,7 +31,7 @@ func Backends(getenv func(string) string, b *mastra.Backends) (func(context.Cont
 		}
 		var how []pgvector.Config
 		if rds.Is(source.URL) {
-			cfg, err := config.LoadDefaultConfig(context.Background())
+			cfg, err := awsconfig.Load(context.Background())
 			if err != nil {
 				return nil, fmt.Errorf("VECTOR_URL: the AWS configuration cannot be read: %w", err)
 			}

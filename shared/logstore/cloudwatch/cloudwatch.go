@@ -10,9 +10,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/config"
 	cwl "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/logstore/record"
 	"mastralambda/shared/mastra"
@@ -46,7 +46,7 @@ func FromEnv(ctx context.Context, getenv func(string) string) (*Reader, error) {
 	if group == "" {
 		return nil, errors.New("LOG_GROUP is not set: the log group that is read")
 	}
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := awsconfig.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cloudwatch: the AWS configuration cannot be read: %w", err)
 	}

@@ -13,9 +13,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/config"
 	api "github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/smithy-go"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/upstream"
@@ -30,7 +30,7 @@ type Client struct {
 // transport is the SDK's own where nil.
 func NewClient(transport http.RoundTripper) *Client {
 	return &Client{connect: sync.OnceValues(func() (*api.Client, error) {
-		c, err := config.LoadDefaultConfig(context.Background())
+		c, err := awsconfig.Load(context.Background())
 		if err != nil {
 			return nil, err
 		}

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	schedules "github.com/aws/aws-sdk-go-v2/service/scheduler/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -58,7 +58,7 @@ var _ mastra.Queue = (*Queue)(nil)
 
 // OpenPlace opens a queue with the environment's region, credentials and endpoints. It makes no request.
 func OpenPlace(ctx context.Context, p Place) (*Queue, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := awsconfig.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("sqs: the AWS configuration cannot be read: %w", err)
 	}

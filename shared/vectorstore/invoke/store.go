@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -33,7 +33,7 @@ func FromEnv(ctx context.Context, getenv func(string) string) ([]mastra.NamedVec
 	if function == "" {
 		return nil, nil
 	}
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := awsconfig.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("VECTOR_FUNCTION: the AWS configuration cannot be read: %w", err)
 	}

@@ -12,10 +12,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	api "github.com/aws/aws-sdk-go-v2/service/polly"
 	"github.com/aws/aws-sdk-go-v2/service/polly/types"
 	"github.com/aws/smithy-go"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/upstream"
@@ -41,7 +41,7 @@ var _ mastra.Voice = (*Voice)(nil)
 func New(c Config) *Voice {
 	c.Speaker, c.Engine, c.Format = cmp.Or(c.Speaker, "Joanna"), cmp.Or(c.Engine, "neural"), cmp.Or(c.Format, "mp3")
 	return &Voice{c, sync.OnceValues(func() (*api.Client, error) {
-		a, err := config.LoadDefaultConfig(context.Background())
+		a, err := awsconfig.Load(context.Background())
 		if err != nil {
 			return nil, err
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/config"
+	"mastralambda/shared/awsconfig"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -52,7 +52,7 @@ func New(c Config) *Voice {
 		c.now = time.Now
 	}
 	return &Voice{c, sync.OnceValues(func() (aws.Config, error) {
-		a, err := config.LoadDefaultConfig(context.Background())
+		a, err := awsconfig.Load(context.Background())
 		if err == nil && a.Region == "" {
 			err = errors.New("no AWS region is configured: AWS_REGION")
 		}

@@ -133,6 +133,29 @@ test("tells of an agent, and what former servers had", async () => {
   await assert.rejects(agent.getTool("none"), (e) => e.status === 404);
 });
 
+test("has no versions of an agent of code", async () => {
+  assert.deepEqual(await agent.listVersions(), { versions: [], total: 0, page: 0, perPage: 20, hasMore: false });
+  assert.equal((await agent.listVersions({ page: 2, perPage: 3 })).perPage, 3);
+  for (const missing of [
+    () => agent.createVersion({ changeMessage: "x" }), () => agent.getVersion("v1"), () => agent.activateVersion("v1"), () => agent.restoreVersion("v1"),
+    () => agent.deleteVersion("v1"), () => agent.compareVersions("v1", "v2"), () => client.getAgent("none").listVersions(),
+  ]) {
+    await assert.rejects(missing(), (e) => e.status === 404 && /not found/.test(e.body.error));
+  }
+  assert.equal((await client.getAgent("myAgent", { status: "draft" }).details()).id, "myAgent");
+});
+
+test("does what a call asks for, or names what it cannot do", async () => {
+  const answer = await agent.generate("What is 2+2?", { model: "offline/demo", savePerStep: true, returnScorerData: true, toolCallConcurrency: 1, maxProcessorRetries: 1 });
+  assert.equal(answer.scoringData.input.inputMessages[0].role, "user");
+  await assert.rejects(
+    agent.generate("hi", { includeRawChunks: true, outputProcessors: [] }),
+    (e) => e.status === 400 && assert.deepEqual(e.body.issues.map((i) => i.field).sort(), ["includeRawChunks", "outputProcessors"]) === undefined,
+  );
+  const memory = (filter) => ({ memory: { thread: "filtered", resource: "ann", options: { semanticRecall: { topK: 2, messageRange: 1, filter } } } });
+  assert.equal((await client.getAgent("docsAgent").generate("How long do refunds take?", memory({ role: "user" }))).finishReason, "stop");
+});
+
 test("streams until it is idle, and routes through a network", async () => {
   const all = await chunks(await agent.streamUntilIdle("What is 2+2?"));
   assert.equal(all.at(-1).type, "finish");

@@ -10,7 +10,7 @@ import (
 
 // Routes is the group's table.
 func Routes() []server.Route {
-	return append(absentRoutes(),
+	return append(append(absentRoutes(), versionRoutes()...),
 		server.JSON("GET /health", Health, server.Public, server.Root, server.Summary("Whether the process answers")),
 		server.JSON("GET /auth/capabilities", Capabilities, server.Public, server.Summary("How a client signs in")),
 		server.JSON("GET /auth/me", Me, server.Public, server.Summary("Who calls")),

@@ -88,13 +88,20 @@ func sendText(send func(mastra.ModelPart) bool, text string) bool {
 
 // usage counts words: there are no tokens here.
 func usage(r *mastra.ModelRequest, a answer) mastra.Usage {
-	in, out := 0, len(strings.Fields(a.text))+len(strings.Fields(string(a.input)))
+	in, out := 0, words(a.text)+words(string(a.input))
 	for _, m := range r.Messages {
 		for _, p := range m.Parts {
-			in += len(strings.Fields(p.Text))
+			in += words(p.Text)
 		}
 	}
 	return mastra.Usage{InputTokens: in, OutputTokens: out, TotalTokens: in + out}
+}
+
+func words(text string) (n int) {
+	for range strings.FieldsSeq(text) {
+		n++
+	}
+	return n
 }
 
 // answer is a text, or a call of a tool.

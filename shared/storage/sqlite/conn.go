@@ -61,12 +61,18 @@ type rawStmt interface {
 }
 
 // open opens the file at path; it is created if it is not there.
-func open(path string, pragmas ...string) (*conn, error) {
+func open(path string, pragmas ...string) (*conn, error) { return openWith("", path, pragmas...) }
+
+// openWith is open with a VFS of SQLite's; "" is the system's.
+func openWith(vfs, path string, pragmas ...string) (*conn, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	q := url.Values{"_pragma": pragmas}
+	if vfs != "" {
+		q.Set("vfs", vfs)
+	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: q.Encode()}
 	c, err := new(sqlite3.Driver).Open(name.String())
 	if err != nil {

@@ -127,12 +127,15 @@ func (s *Store) open() (err error) {
 
 // openWriter opens the connection that writes and brings the schema up to date.
 func openWriter(path string) (*conn, error) {
+	if err := registerVFS(); err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
 	_ = create(path) // where it cannot, SQLite makes the file or says why not
 	var c *conn
 	var err error
 	// The change to WAL is the one lock that SQLite's own busy handler does not wait for: several processes may begin at once.
 	for until := time.Now().Add(busyTimeout); ; time.Sleep(5 * time.Millisecond) {
-		c, err = open(path, timeoutSetting, "journal_mode(wal)", "synchronous(normal)", "wal_autocheckpoint(4000)", "cache_size(-8000)", "temp_store(memory)")
+		c, err = openWith(vfsName, path, timeoutSetting, "journal_mode(wal)", "synchronous(full)", "wal_autocheckpoint(4000)", "cache_size(-8000)", "temp_store(memory)")
 		if codeOf(err) != codeBusy || time.Now().After(until) {
 			break
 		}

@@ -196,11 +196,11 @@ func (x *run) finish(n int) mastra.Finish {
 	f.Output.Steps = x.appendSteps(make([]byte, 0, 1024), n)
 	response := x.appendResponse(make([]byte, 0, 512), n, nil)
 	b := make([]byte, 0, 3*len(response)+512)
-	b = appendModelMessages(append(b, '['), x.remembered)
+	b = x.r.texts.appendModelMessages(append(b, '['), x.remembered)
 	for i := range x.context.stored {
-		b = appendModelMessages(b, x.context.stored[i:i+1])
+		b = x.r.texts.appendModelMessages(b, x.context.stored[i:i+1])
 	}
-	user := appendModelMessages([]byte{'['}, x.in.stored)
+	user := x.r.texts.appendModelMessages([]byte{'['}, x.in.stored)
 	b = appendList(b, user[1:])
 	b = append(appendList(b, response), ']')
 	f.Messages = mastra.FinishMessages{All: b, User: append(user, ']'), NonUser: append(append([]byte{'['}, response...), ']')}

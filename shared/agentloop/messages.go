@@ -2,6 +2,7 @@ package agentloop
 
 import (
 	"strings"
+	"sync"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
@@ -113,23 +114,73 @@ func storedContent(parts []mastra.Part, at int64, metadata mastra.JSON) (mastra.
 	return schema.Marshal(c)
 }
 
+// texts remembers what stored messages of nothing but text say: those of a busy thread are read again by each of its runs. A
+// storage that keeps messages in memory hands out the same bytes again, which is how one is known.
+type texts struct {
+	mu    sync.Mutex
+	known map[string]knownText // by message
+}
+
+type knownText struct {
+	content mastra.JSON
+	parts   []mastra.Part
+}
+
+const (
+	maxTexts = 1024
+	maxText  = 4 << 10 // bytes of a content
+)
+
+func (t *texts) find(m *mastra.Message) []mastra.Part {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if k := t.known[m.ID]; len(k.content) > 0 && len(k.content) == len(m.Content) && &k.content[0] == &m.Content[0] {
+		return k.parts
+	}
+	return nil
+}
+
+func (t *texts) keep(m *mastra.Message, parts []mastra.Part) {
+	for i := range parts {
+		p := &parts[i]
+		if p.Type != mastra.PartText || len(p.Input)+len(p.Output)+len(p.Data)+len(p.Image)+len(p.ProviderOptions) > 0 || p.Invocation != nil {
+			return
+		}
+	}
+	if len(m.Content) > maxText || len(parts) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known == nil || len(t.known) >= maxTexts {
+		t.known = map[string]knownText{}
+	}
+	t.known[m.ID] = knownText{m.Content, parts}
+}
+
 // recalled appends stored messages to a prompt. One whose content cannot be read is left out.
-func recalled(prompt []mastra.PromptMessage, messages []mastra.Message) []mastra.PromptMessage {
+func (t *texts) recalled(prompt []mastra.PromptMessage, messages []mastra.Message) []mastra.PromptMessage {
 	for i := range messages {
-		role := messages[i].Role
-		if role == "signal" {
+		m := &messages[i]
+		if m.Role == "signal" {
 			var c mastra.Content
-			if schema.Unmarshal(messages[i].Content, &c) == nil {
+			if schema.Unmarshal(m.Content, &c) == nil {
 				prompt = appendParts(prompt, "user", tagged(c))
 			}
 			continue
 		}
-		var c struct { // what else is there is not decoded: that costs as much as a model's whole answer
-			Parts []mastra.Part `json:"parts"`
+		parts := t.find(m)
+		if parts == nil {
+			var c struct { // what else is there is not decoded: that costs as much as a model's whole answer
+				Parts []mastra.Part `json:"parts"`
+			}
+			if schema.Unmarshal(m.Content, &c) != nil {
+				continue
+			}
+			t.keep(m, c.Parts)
+			parts = c.Parts
 		}
-		if schema.Unmarshal(messages[i].Content, &c) == nil {
-			prompt = appendParts(prompt, role, c.Parts)
-		}
+		prompt = appendParts(prompt, m.Role, parts)
 	}
 	return prompt
 }
@@ -239,9 +290,9 @@ func appendPromptMessage(b []byte, m *mastra.PromptMessage, at *int64) []byte {
 }
 
 // appendModelMessages appends stored messages as model messages, comma separated.
-func appendModelMessages(b []byte, messages []mastra.Message) []byte {
+func (t *texts) appendModelMessages(b []byte, messages []mastra.Message) []byte {
 	for i := range messages {
-		prompt := recalled(nil, messages[i:i+1])
+		prompt := t.recalled(nil, messages[i:i+1])
 		at := int64(messages[i].CreatedAt)
 		for j := range prompt {
 			b = appendPromptMessage(comma(b), &prompt[j], &at)

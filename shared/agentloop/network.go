@@ -147,13 +147,13 @@ func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	}
 	prompt := []mastra.PromptMessage{text("system", instructions+"\nYou route a task through a network. Choose what does its next piece, one of these:\n"+strings.Join(members, "\n")+
 		"\nWhere the task is done, choose primitiveType \"none\" and put the final answer into prompt.")}
-	prompt = append(recalled(prompt, x.remembered), x.in.prompt...)
+	prompt = append(x.r.texts.recalled(prompt, x.remembered), x.in.prompt...)
 	for i := range x.Steps[:n] {
 		before := &x.Steps[i]
 		if calls := before.calls(); before.Route != nil && len(calls) == 1 {
 			prompt = append(prompt, text("user", fmt.Sprintf("So far: %s %s was given %q and answered %q", before.Route.PrimitiveType, before.Route.PrimitiveID, before.Route.Prompt, calls[0].outcome())))
 		}
-		prompt = recalled(prompt, before.Came)
+		prompt = x.r.texts.recalled(prompt, before.Came)
 	}
 	s.Timestamp, s.ModelID, s.Finish = x.now(), x.info.ID, mastra.FinishError
 	var answer strings.Builder

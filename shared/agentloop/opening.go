@@ -135,7 +135,7 @@ func (x *run) takeIn() (err error) {
 	}
 	if sig := x.call.Signal; sig != nil {
 		x.in = intake{stored: []mastra.Message{x.signalled(sig, at)}}
-		x.in.prompt = recalled(nil, x.in.stored)
+		x.in.prompt = x.r.texts.recalled(nil, x.in.stored)
 	} else if x.in, err = take(x.call.Messages, at); err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (x *run) ready() {
 	}
 	x.prompt = append(append(x.prompt, x.context.system...), x.in.system...)
 	x.prompt = x.appendBeyond(x.prompt)
-	x.prompt = recalled(x.prompt, x.remembered)
+	x.prompt = x.r.texts.recalled(x.prompt, x.remembered)
 	x.prompt = append(append(x.prompt, x.context.prompt...), x.in.prompt...)
 	x.asked = len(x.prompt)
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
@@ -228,7 +228,7 @@ func (x *run) ready() {
 	x.ctx = mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID})
 	for i := range x.Steps {
 		if s := &x.Steps[i]; s.complete() {
-			x.prompt = recalled(appendStep(x.prompt, s), s.Came)
+			x.prompt = x.r.texts.recalled(appendStep(x.prompt, s), s.Came)
 			if s.Next != "" {
 				x.base, x.MessageID = i+1, s.Next
 			}

@@ -21,6 +21,7 @@ type Runner struct {
 	chunks *runlog.Recorder
 	kept   *keeper
 	convs  conversations
+	texts  texts
 }
 
 var _ mastra.AgentRunner = (*Runner)(nil)

@@ -177,7 +177,7 @@ func (x *run) takeUp(n int, mayGoOn bool, messages []mastra.AgentMessage) (taken
 	if !s.continued() || !mayGoOn { // else it is there already
 		x.prompt = appendStep(x.prompt, s)
 	}
-	x.prompt = recalled(x.prompt, s.Came)
+	x.prompt = x.r.texts.recalled(x.prompt, s.Came)
 	x.base, x.MessageID, x.shown = n+1, s.Next, ""
 	return nil, err
 }

@@ -43,6 +43,6 @@ func FuzzDecodeState(f *testing.F) {
 		if c := x.appendStored(nil); !mastra.JSON(c).IsValid() {
 			t.Errorf("stored %s", c)
 		}
-		recalled(nil, []mastra.Message{{Role: "assistant", Content: x.appendStored(nil)}})
+		new(texts).recalled(nil, []mastra.Message{{Role: "assistant", Content: x.appendStored(nil)}})
 	})
 }

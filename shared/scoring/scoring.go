@@ -183,7 +183,9 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.S
 		root.Error = encode(mastra.RunError{Message: shown(failure), Name: "Error"})
 	} else {
 		root.Output = encode(verdict)
-		b.Scores = []mastra.Score{score(id, s, kind, run, verdict, root.TraceID, now())}
+		judged := score(id, s, kind, run, verdict, root.TraceID, now())
+		judged.ServiceName, judged.Environment = m.Tracing.ServiceName, m.Tracing.Environment
+		b.Scores = []mastra.Score{judged}
 	}
 	b.Spans = m.Record(ctx, append([]mastra.Span{root}, sink.Take()...))
 	return failure, m.Storage.Commit(context.WithoutCancel(ctx), b)

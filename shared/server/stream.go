@@ -65,6 +65,7 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 	// What is ready goes out together. The first chunk, too, gives whoever makes chunks the time to make some more that he can
 	// make at once.
 	buf := make([]byte, 0, 4096)
+	begun := false
 	out := func() bool {
 		if len(buf) > 0 {
 			if _, err := w.Write(buf); err != nil {
@@ -72,6 +73,7 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 			}
 			buf = buf[:0]
 		}
+		begun = true
 		return flusher.Flush() == nil
 	}
 	for {
@@ -83,16 +85,24 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 		select {
 		case it, more = <-items:
 		default:
-			if !out() {
-				return
+			if begun || len(buf) > 0 {
+				if !out() {
+					return
+				}
+				timer.Reset(Heartbeat)
+			} else { // the header goes out with the first chunk, or soon
+				timer.Reset(headerDelay)
 			}
-			timer.Reset(Heartbeat)
 			select {
 			case it, more = <-items:
 			case <-ctx.Done():
 				return
 			case <-timer.C:
-				buf = append(buf, beat...)
+				if begun {
+					buf = append(buf, beat...)
+				} else if !out() {
+					return
+				}
 				continue
 			}
 		}
@@ -100,7 +110,7 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 			if f == SSE {
 				buf = append(buf, "data: [DONE]\n\n"...)
 			}
-			out()
+			_, _ = w.Write(buf) // whoever calls the handler flushes with the end
 			return
 		}
 		if it.err != nil {
@@ -115,6 +125,9 @@ func (s *Server) writeStream(w http.ResponseWriter, r *http.Request, f Framing, 
 		}
 	}
 }
+
+// headerDelay is how long a header waits for what it could go out with.
+const headerDelay = 5 * time.Millisecond
 
 // Beat is what a stream of a content type can say without saying anything.
 func Beat(contentType string) string {

@@ -12,7 +12,7 @@ import (
 // by itself would take, and without that anybody waits for it. Whoever reads first brings it up to date (Store.indexed).
 
 const (
-	indexBatch = 32   // packs, of a busy writer while it waits for the disk: as many share pages, and nobody waits for long
+	indexBatch = 512  // packs, of a busy writer while it waits for the disk: as many share pages; others wait some ten milliseconds
 	indexMany  = 2048 // of one that has nothing else to do, or whom a reader waits for
 	indexDelay = time.Second
 )

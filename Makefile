@@ -76,7 +76,7 @@ zips: ## Build the functions' zips as build/lambda/*.zip, reproducibly (ARCH=amd
 	@for f in $(FUNCTIONS); do $(LAMBDA_BUILD) -o build/lambda/$$f/bootstrap ./functions/$$f && \
 	  build/pack build/lambda/$$f/bootstrap build/lambda/$$f.zip || exit 1; done
 
-sizes: zips ## Print each function's binary and zip (arm64), and on this machine its start to the first next call and its memory
+sizes: zips ## Print each function's binary and zip (arm64), and on this machine its start to the first next call, what that costs and its memory
 	@$(call need,go java javac mvn)
 	@printf '%-16s %12s %12s\n' function 'binary bytes' 'zip bytes'
 	@for f in $(FUNCTIONS); do printf '%-16s %12d %12d\n' $$f $$(wc -c < build/lambda/$$f/bootstrap) $$(wc -c < build/lambda/$$f.zip); done

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	starts     = 10
+	starts     = 30
 	theirPart  = 30 * time.Second // the longest that the other server is given where ours does a fixed amount of work
 	upsertTime = 10 * time.Minute
 )

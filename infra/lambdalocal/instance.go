@@ -106,6 +106,11 @@ func (in *Instance) Close() error {
 	return in.server.Close()
 }
 
+// CPU is the processor time that the process has used, after Close.
+func (in *Instance) CPU() time.Duration {
+	return in.cmd.ProcessState.UserTime() + in.cmd.ProcessState.SystemTime()
+}
+
 // Resident is the process's resident memory in bytes.
 func (in *Instance) Resident() (int64, error) { return in.memory("VmRSS:") }
 

@@ -74,7 +74,7 @@ func (s scorer) subject() *subject {
 		sub.fields = append(sub.fields, wanted{"scoreSource", []string{s.ScoreSource}})
 	}
 	sub.read = func(ctx context.Context, m *mastra.Mastra, match *matcher, yield func(mastra.Signal)) error {
-		q := mastra.ScoreQuery{ScorerID: s.ScorerID, Match: visit(match, yield)}
+		q := mastra.ScoreQuery{ScorerID: s.ScorerID, TraceIDs: match.traces(), Match: visit(match, yield)}
 		q.From, q.To = match.inclusive()
 		_, err := m.Storage.Scores(ctx, q)
 		return err
@@ -104,7 +104,7 @@ func (f feedbackOf) subject() *subject {
 		sub.fields = append(sub.fields, wanted{"feedbackSource", []string{f.FeedbackSource}})
 	}
 	sub.read = func(ctx context.Context, m *mastra.Mastra, match *matcher, yield func(mastra.Signal)) error {
-		q := mastra.ScoreQuery{Match: visit(match, yield)}
+		q := mastra.ScoreQuery{TraceIDs: match.traces(), Match: visit(match, yield)}
 		q.From, q.To = match.inclusive()
 		_, err := m.Storage.Feedback(ctx, q)
 		return err

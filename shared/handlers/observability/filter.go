@@ -139,6 +139,19 @@ func (f *Filters) matcher(ctx context.Context) *matcher {
 	return m
 }
 
+// maxNamed is how many traces are read one by one rather than looked for in a range of time.
+const maxNamed = 200
+
+// traces are those that it names, nil where it names none, or very many.
+func (m *matcher) traces() []string {
+	for _, w := range m.fields {
+		if (w.name == "traceId" || w.name == "traceIds") && len(w.any) <= maxNamed {
+			return slices.Compact(slices.Sorted(slices.Values(w.any)))
+		}
+	}
+	return nil
+}
+
 // narrows says whether it asks for anything but a range of time.
 func (m *matcher) narrows() bool {
 	return len(m.fields)+len(m.tags)+len(m.labels)+len(m.metadata) > 0 || m.resource != ""

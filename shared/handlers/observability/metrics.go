@@ -12,16 +12,16 @@ import (
 const lead = 15 * 60 * 1000
 
 // eachMetric calls yield with the metrics of some names (all where there are none) that match, those of the last spans first,
-// until it says false. A span that was committed again, as that of a run that waited is, is measured as it was in the end.
+// until it says false. Where it names traces, only they are read. A span that was committed again, as that of a run that waited is, is measured as it was in the end.
 func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *matcher, yield func(*mastra.MetricPoint) bool) error {
-	var q mastra.SpanQuery
+	q := mastra.SpanQuery{TraceIDs: match.traces()}
 	type key struct{ trace, metric string }
 	seen := map[key]bool{}
 	from, to := match.inclusive()
 	if q.To = to; from != 0 {
 		q.From = from - lead
 	}
-	return m.Storage.Outlines(ctx, q, func(spans []mastra.Span) bool {
+	measure := func(spans []mastra.Span) bool {
 		points := mastra.MetricsOf(spans, names, m.Tracing.ServiceName, m.Tracing.Environment)
 		for i := range points {
 			p := &points[i]
@@ -35,7 +35,31 @@ func eachMetric(ctx context.Context, m *mastra.Mastra, names []string, match *ma
 			}
 		}
 		return true
-	})
+	}
+	if q.TraceIDs == nil {
+		return m.Storage.Outlines(ctx, q, measure)
+	}
+	e := newEvidence(m) // of a trace as a whole, what was committed last stands behind
+	if err := m.Storage.Outlines(ctx, q, e.add); err != nil {
+		return err
+	}
+	for _, id := range q.TraceIDs {
+		spans := e.spans[id]
+		at := make(map[string]int, len(spans))
+		for i := range spans {
+			at[spans[i].SpanID] = i
+		}
+		last := make([]mastra.Span, 0, len(at))
+		for i := range spans {
+			if at[spans[i].SpanID] == i {
+				last = append(last, spans[i])
+			}
+		}
+		if !measure(last) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // MetricsInput asks for a page of metrics.

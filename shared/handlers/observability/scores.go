@@ -170,7 +170,9 @@ type JudgementsInput struct {
 func (in *JudgementsInput) query(ctx context.Context) mastra.ScoreQuery {
 	match := in.matcher(ctx)
 	q := mastra.ScoreQuery{TraceID: in.TraceID, SpanID: in.SpanID, RunID: in.RunID, Ascending: in.Direction == "ASC", Paging: in.paging()}
-	q.From, q.To = in.Timestamp.inclusive()
+	if q.From, q.To = in.Timestamp.inclusive(); q.TraceID == "" {
+		q.TraceIDs = match.traces()
+	}
 	if len(in.ScorerID) == 1 {
 		q.ScorerID = in.ScorerID[0]
 	}

@@ -172,6 +172,17 @@ func TestCost(t *testing.T) {
 		}
 		return err
 	}), 6, 2, 12, 0)
+	check("20 traces of a thread", m.of(t, func() error {
+		p, err := s.Traces(ctx, mastra.TraceQuery{ThreadID: "t", Paging: mastra.Paging{PerPage: 20}})
+		if err != nil {
+			return err
+		}
+		all, err := s.Traces(ctx, mastra.TraceQuery{Match: func(r *mastra.Span) bool { return r.ThreadID == "t" }, Paging: mastra.Paging{PerPage: 20}})
+		if err == nil && (len(p.Items) != 20 || p.Total != all.Total || p.Items[0].TraceID != all.Items[0].TraceID || p.Items[19].TraceID != all.Items[19].TraceID) {
+			t.Errorf("%d traces of %d, by looking through all of them %d", len(p.Items), p.Total, all.Total)
+		}
+		return err
+	}), 8, 3, 60, 0)
 	check("20 threads", m.of(t, func() error {
 		_, err := s.Threads(ctx, mastra.ThreadQuery{ResourceID: "me", Paging: mastra.Paging{PerPage: 20}})
 		return err

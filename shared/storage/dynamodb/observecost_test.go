@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -17,6 +18,13 @@ func TestCostOfObserving(t *testing.T) {
 	s, ctx := openTest(t, m.attach), newTenant(t)
 	const traces = 300
 	base := mastra.Time(1_790_000_000_000)
+	var threads mastra.Batch
+	for i := range 30 {
+		threads.Threads = append(threads.Threads, mastra.Thread{ID: fmt.Sprint("thread", i), ResourceID: "me", CreatedAt: base, UpdatedAt: base})
+	}
+	if err := s.Commit(ctx, &threads); err != nil {
+		t.Fatal(err)
+	}
 	for from := 0; from < traces; from += 50 {
 		var b mastra.Batch
 		for i := from; i < from+50; i++ {
@@ -94,7 +102,8 @@ func TestCostOfObserving(t *testing.T) {
 	check("20 traces", 20, 5, 1, 10, list(mastra.TraceQuery{}))
 	check("20 traces, the last page", 20, 5, 2, 10, list(mastra.TraceQuery{Paging: mastra.Paging{Page: 14, PerPage: 20}}))
 	check("20 traces of an agent, of 30", 20, 5, 2, 18, list(mastra.TraceQuery{EntityType: "agent", EntityID: "agent3"}))
-	check("traces of a thread, of 300", 10, 4, 1, 32, list(mastra.TraceQuery{ThreadID: "thread3"}))
+	check("traces of a thread, of 300", 10, 3, 2, 8, list(mastra.TraceQuery{ThreadID: "thread3"}))
+	check("traces of a resource, of 300", 20, 4, 1, 14, list(mastra.TraceQuery{ResourceID: "me"}))
 	check("a query for 20 traces", 20, 4, 1, 11, query(""))
 	check("a query for 20 traces by their spans", 20, 25, 2, 37, query(`,"where":{"spans":{"some":{"op":"eq","left":{"path":"name"},"right":{"literal":"span 3"}}}}`))
 	check("a query for 20 traces by their scores", 20, 25, 2, 37, query(`,"where":{"scores":{"some":{"op":"gt","left":{"path":"score"},"right":{"literal":0.1}}}}`))
@@ -118,22 +127,38 @@ func TestCostOfObserving(t *testing.T) {
 			if err := schema.Unmarshal([]byte(body), &in); err != nil {
 				return 0, err
 			}
-			out, err := observability.AggregateMetrics(ctx, app, in)
-			if err != nil {
-				return 0, err
-			}
-			data, err := schema.Marshal(out)
-			if err != nil {
-				return 0, err
-			}
-			var answer struct {
-				Value float64 `json:"value"`
-			}
-			err = schema.Unmarshal(data, &answer)
-			return int(answer.Value), err
+			return aggregated(ctx, app, in)
 		}
 	}
 	check("an aggregate over 100 traces", 100, 17, 3, 75, metrics(0, 100))
 	check("an aggregate over 300 traces", 300, 19, 5, 215, metrics(0, 300))
+	check("an aggregate over 25 traces by their ids", 25, 25, 1, 25, func() (int, error) {
+		ids := make([]string, 25)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("%032x", 10*i)
+		}
+		var in observability.AggregateMetricsInput
+		if err := schema.Unmarshal([]byte(`{"name":["mastra_agent_duration_ms"],"aggregation":"count","filters":{"traceIds":["`+strings.Join(ids, `","`)+`"]}}`), &in); err != nil {
+			return 0, err
+		}
+		return aggregated(ctx, app, in)
+	})
 	check("the names of entities", 10, 1, 1, 1, func() (int, error) { names, err := s.Names(ctx); return len(names), err })
+}
+
+// aggregated is the one number of an aggregate.
+func aggregated(ctx context.Context, app *mastra.Mastra, in observability.AggregateMetricsInput) (int, error) {
+	out, err := observability.AggregateMetrics(ctx, app, in)
+	if err != nil {
+		return 0, err
+	}
+	data, err := schema.Marshal(out)
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Value float64 `json:"value"`
+	}
+	err = schema.Unmarshal(data, &answer)
+	return int(answer.Value), err
 }

@@ -267,7 +267,7 @@ func (s *Store) spansOf(ctx context.Context, it item, read []item) (spans []mast
 	return spans, err
 }
 
-// Traces come from the index by time, or from that of an entity where type and id are given.
+// Traces come from the index by time, from that of an entity where type and id are given, or from the thread that is given.
 func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
@@ -347,6 +347,22 @@ func (s *Store) filteredTraces(ctx context.Context, l list, q *mastra.TraceQuery
 	parts := []int{maxKeys + 1}
 	if q.Uncounted && !q.OrderByEnd {
 		parts = []int{min(enough+1, maxKeys), min(4*(enough+1), maxKeys), maxKeys + 1}
+	}
+	var ofThread []entry
+	known := false
+	if q.ThreadID != "" && keepable(q.ThreadID) {
+		var err error
+		if ofThread, known, err = s.tracesOfThread(ctx, &l, q.ThreadID); err != nil {
+			return nil, err
+		}
+		for _, e := range ofThread {
+			if err := consider(e); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if known {
+		parts = nil
 	}
 	seen := 0
 	for _, n := range parts {

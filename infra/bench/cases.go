@@ -47,6 +47,7 @@ func cases() []benchCase {
 			payload: "20 of thread bench-0"},
 		{name: "traces list", load: load{requests: each(get("/api/observability/traces?perPage=10")), check: contains(`"spans":[{`)},
 			payload: "10 of all that is stored"},
+		{name: "own agents list", side: own, load: load{requests: each(get("/api/agents")), check: contains(`"myAgent"`)}, bar: 40000, payload: "GET /api/agents of shared/app"},
 		{name: "myAgent answers", side: own, load: load{requests: each(post("/api/agents/myAgent/generate", conversation)), check: contains(`"text":"`)}, bar: 4000,
 			payload: "offline/demo, one model call, last messages and traces, a thread per connection"},
 		{name: "myAgent streams", side: own, load: load{requests: each(post("/api/agents/myAgent/stream", conversation)), check: ends(`"type":"finish"`, "data: [DONE]\n\n")},

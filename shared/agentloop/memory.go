@@ -132,7 +132,7 @@ func (x *run) putTogether() {
 	if !x.remembers() {
 		return
 	}
-	if most := x.memory().MaxTokens; most > 0 {
+	if most := x.memory().MaxTokens; most > 0 && x.observed == nil {
 		tokens, first := 0, len(x.remembered)
 		for ; first > 0; first-- {
 			if tokens += estimated(&x.remembered[first-1]); tokens > most {
@@ -148,6 +148,7 @@ func estimated(m *mastra.Message) int { return len(recall.Text(m))/4 + 4 }
 
 // appendBeyond appends the system messages of what is remembered beside the conversation.
 func (x *run) appendBeyond(prompt []mastra.PromptMessage) []mastra.PromptMessage {
+	prompt = x.appendObserved(prompt)
 	b := x.beyond
 	if b == nil {
 		return prompt
@@ -190,7 +191,8 @@ func (x *run) afterwards(failed error) {
 	}
 	memory := x.memory()
 	titled := memory.GenerateTitle != nil && failed == nil && x.call.ThreadTitle == "" && (x.thread == nil || x.thread.Title == "")
-	if memory.SemanticRecall == nil && !titled {
+	observes := failed == nil && x.toObserve()
+	if memory.SemanticRecall == nil && !titled && !observes {
 		return
 	}
 	messages := slices.Clone(x.in.stored)
@@ -210,19 +212,26 @@ func (x *run) afterwards(failed error) {
 		vectors = x.beyond.vectors
 	}
 	task.Go(func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, memoryTimeout)
+		timeout := memoryTimeout
+		if observes {
+			timeout = observeTimeout
+		}
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		var errIndex, errTitle error
+		var errIndex, errTitle, errObserved error
 		if memory.SemanticRecall != nil {
 			errIndex = recall.Index(ctx, x.m, messages, vectors, recall.About{x.threadID: about})
 		}
 		if titled {
 			errTitle = x.giveTitle(ctx, memory.GenerateTitle)
 		}
-		return errors.Join(errIndex, errTitle)
+		if observes {
+			errObserved = x.observe(ctx, memory.Observational)
+		}
+		return errors.Join(errIndex, errTitle, errObserved)
 	}, func(err error) {
 		if err != nil {
-			x.m.Logger.WarnContext(x.ctx, "a thread's messages were not indexed, or it got no title", "runId", x.RunID, "threadId", x.threadID, "error", err)
+			x.m.Logger.WarnContext(x.ctx, "a thread's messages were not indexed or observed, or it got no title", "runId", x.RunID, "threadId", x.threadID, "error", err)
 		}
 	})
 }

@@ -64,7 +64,7 @@ func (x *run) resourceOfMessages() string {
 
 // recall reads what the run begins with, and takes in the caller's messages.
 func (x *run) recall() error {
-	x.thread, x.remembered = nil, nil
+	x.thread, x.remembered, x.observed = nil, nil, nil
 	if x.remembers() {
 		if x.m.Storage == nil {
 			return mastra.Errorf(mastra.CodeUnavailable, "No storage is configured")
@@ -85,7 +85,11 @@ func (x *run) recall() error {
 		began := x.now()
 		wait := x.lookBeyond()
 		var err error
-		x.thread, x.remembered, err = x.m.Storage.Recall(x.ctx, x.threadID, last+own)
+		if x.memory().Observational != nil {
+			err = x.recallObserved(own)
+		} else {
+			x.thread, x.remembered, err = x.m.Storage.Recall(x.ctx, x.threadID, last+own)
+		}
 		if errBeyond := wait(); err == nil && errBeyond != nil {
 			return errBeyond
 		}

@@ -115,7 +115,9 @@ func (x *run) take() error {
 		switch {
 		case err == nil:
 			e.took(u.Claim)
+			e.write.Lock()
 			e.answer = u.Answer
+			e.write.Unlock()
 			return nil
 		case errors.As(err, &claimed):
 			found = &claimed.Existing

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/recall"
 	"mastralambda/shared/runlog"
 )
 
@@ -27,8 +28,9 @@ type run struct {
 	threadID   string // "" where nothing is remembered
 	thread     *mastra.Thread
 	remembered []mastra.Message
-	beyond     *beyond // nil where the agent remembers nothing else
-	window     int     // how many it may be
+	observed   *recall.Observed // nil where the thread is not observed
+	beyond     *beyond          // nil where the agent remembers nothing else
+	window     int              // how many it may be
 	context    intake
 	in         intake
 	known      []string // ids of input messages that the thread holds already

@@ -1,6 +1,7 @@
 package mastra
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -9,13 +10,30 @@ import (
 
 // Memory is what an agent remembers of a thread, and of the resource (a user, mostly) whose thread it is.
 type Memory struct {
-	LastMessages   int             // how many messages of the thread a run begins with
-	MaxTokens      int             // about how many tokens they may have: the oldest are left out; 0 is no limit
-	SemanticRecall *SemanticRecall // nil: nothing is recalled by its meaning
-	WorkingMemory  *WorkingMemory  // nil: the agent keeps no notes
-	GenerateTitle  *GenerateTitle  // nil: threads keep the title that they are given
-	ReadOnly       bool            // recall, but store nothing
+	LastMessages   int                  // how many messages of the thread a run begins with
+	MaxTokens      int                  // about how many tokens they may have: the oldest are left out; 0 is no limit
+	SemanticRecall *SemanticRecall      // nil: nothing is recalled by its meaning
+	WorkingMemory  *WorkingMemory       // nil: the agent keeps no notes
+	GenerateTitle  *GenerateTitle       // nil: threads keep the title that they are given
+	Observational  *ObservationalMemory // nil: messages are remembered as they are
+	ReadOnly       bool                 // recall, but store nothing
 }
+
+// ObservationalMemory has a model note what happens in a thread. The notes take the place of the messages that they tell of, so
+// that a conversation may be longer than a prompt: LastMessages and MaxTokens do not count then. Both models are asked behind an answer.
+type ObservationalMemory struct {
+	Model             string // "provider/model-id" of the observer; the agent's where empty
+	MessageTokens     int    // at about how many tokens messages are observed; 30 000 where 0
+	ObservationTokens int    // at about how many tokens the notes are condensed; 20 000 where 0
+	Instructions      string // beside the standard ones
+}
+
+// Messages and Observations are the limits, with what holds where none is given.
+func (o *ObservationalMemory) Messages() int     { return cmp.Or(o.MessageTokens, 30_000) }
+func (o *ObservationalMemory) Observations() int { return cmp.Or(o.ObservationTokens, 20_000) }
+
+// MaxObservationTokens is how long notes may get: they are kept in one piece.
+const MaxObservationTokens = 30_000
 
 // Scope says what is remembered together.
 type Scope string
@@ -125,6 +143,9 @@ func (m *Memory) check(agent string) error {
 	}
 	if r := m.SemanticRecall; r != nil && (r.TopK < 0 || r.Range.Before < 0 || r.Range.After < 0 || r.Scope != "" && r.Scope != ScopeThread && r.Scope != ScopeResource) {
 		return fmt.Errorf("agent %s: its semantic recall makes no sense: %+v", agent, *r)
+	}
+	if o := m.Observational; o != nil && (o.MessageTokens < 0 || o.ObservationTokens < 0 || o.ObservationTokens > MaxObservationTokens) {
+		return fmt.Errorf("agent %s: its observational memory makes no sense: notes may have %d tokens at most", agent, MaxObservationTokens)
 	}
 	if w := m.WorkingMemory; w != nil {
 		if w.Scope != "" && w.Scope != ScopeThread && w.Scope != ScopeResource {

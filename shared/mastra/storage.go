@@ -57,9 +57,12 @@ type Surrounding struct {
 }
 
 // NotesOf names a thread or a resource, never both.
-type NotesOf struct{ ThreadID, ResourceID string }
+type NotesOf struct {
+	ThreadID, ResourceID string
+	Observed             bool // what was observed of a thread, instead of its working memory
+}
 
-// Notes are a working memory as it is kept.
+// Notes are a working memory as it is kept, or what was observed of a thread.
 type Notes struct {
 	Of      NotesOf
 	Data    string
@@ -75,6 +78,8 @@ func (n *Notes) Check() error {
 	switch {
 	case (n.Of.ThreadID == "") == (n.Of.ResourceID == ""), len(owner) > 1024, !utf8.ValidString(owner):
 		return Errorf(CodeInvalid, "Working memory is of a thread or of a resource, whose id has up to 1024 bytes")
+	case n.Of.Observed && n.Of.ThreadID == "":
+		return Errorf(CodeInvalid, "What is observed is of a thread")
 	case len(n.Data) > MaxNotes:
 		return Errorf(CodeTooLarge, "The working memory is longer than %d bytes", MaxNotes)
 	}

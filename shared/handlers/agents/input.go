@@ -121,13 +121,7 @@ func (in *GenerateInput) fill(m *mastra.Mastra, c *mastra.AgentCall) error {
 		issues = append(issues, mastra.Issue{Field: "clientTools", Message: "Too many tools"})
 	}
 	if m := in.Memory; m != nil {
-		var o struct {
-			Enabled *bool `json:"enabled"`
-		}
 		issues = append(issues, m.Options.unserved()...)
-		if v := m.Options.Observational; given(v) && string(v) != "false" && (schema.Unmarshal(v, &o) != nil || o.Enabled == nil || *o.Enabled) {
-			issues = append(issues, mastra.Issue{Field: "memory.options.observationalMemory", Message: "Not supported by this server"})
-		}
 	}
 	if s := in.StructuredOutput; s != nil {
 		if s.ErrorStrategy == "fallback" && len(s.FallbackValue) == 0 {
@@ -166,7 +160,7 @@ type MemoryOptions struct {
 	GenerateTitle  *TitleOption   `json:"generateTitle,omitzero"`
 	History        *HistoryOption `json:"messageHistory,omitzero"`
 	Incomplete     *bool          `json:"filterIncompleteToolCalls,omitzero"`
-	Observational  mastra.JSON    `json:"observationalMemory,omitempty"` // not served: refused rather than overlooked
+	Observational  *Observing     `json:"observationalMemory,omitzero"`
 }
 
 // ThreadRef is a thread's id, or an object with what the thread is created with.

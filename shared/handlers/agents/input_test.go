@@ -76,7 +76,7 @@ func TestBadInput(t *testing.T) {
 		{`{"messages":[{"role":"assistant","parts":[{"type":"tool-invocation"}]}]}`, "messages.0.parts.0.toolInvocation", 400},
 		{`{"messages":"x","context":[{"role":"user","content":[{"type":"hologram"}]}]}`, "context.0.content.0.type", 400},
 		{`{"messages":"x","memory":{"thread":"` + strings.Repeat("a", 300) + `"}}`, "memory.thread", 400},
-		{`{"messages":"x","memory":{"thread":"t","options":{"observationalMemory":true}}}`, "memory.options.observationalMemory", 400},
+		{`{"messages":"x","memory":{"thread":"t","options":{"observationalMemory":{"scope":"resource"}}}}`, "memory.options.observationalMemory", 400},
 		{`{"messages":"x","memory":{"thread":"t","options":{"semanticRecall":{"filter":5}}}}`, "memory.options.semanticRecall.filter", 400},
 		{`{"messages":"x","runId":"` + strings.Repeat("a", 300) + `"}`, "runId", 400},
 		{`{"messages":"x","maxSteps":0,"toolChoice":"maybe"}`, "toolChoice", 400},

@@ -44,7 +44,7 @@ type WorkingOption struct {
 
 // over is an agent's memory with the options of one call; nil where there are none.
 func (o *MemoryOptions) over(m *mastra.Memory) *mastra.Memory {
-	if m == nil || !o.SemanticRecall.Given && o.WorkingMemory == nil && o.GenerateTitle == nil && o.History == nil {
+	if m == nil || !o.SemanticRecall.Given && o.WorkingMemory == nil && o.GenerateTitle == nil && o.History == nil && o.Observational == nil {
 		return nil
 	}
 	changed := *m
@@ -83,6 +83,9 @@ func (o *MemoryOptions) over(m *mastra.Memory) *mastra.Memory {
 			how.Model, how.Instructions = cmp.Or(t.Model, how.Model), cmp.Or(t.Instructions, how.Instructions)
 			changed.GenerateTitle = &how
 		}
+	}
+	if o.Observational != nil {
+		changed.Observational = o.Observational.over(m.Observational)
 	}
 	if o.History != nil {
 		changed.MaxTokens = o.History.MaxTokens

@@ -1,6 +1,8 @@
 package agents
 
 import (
+	"cmp"
+
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
 )
@@ -135,6 +137,56 @@ func (TitleOption) JSONSchema() *schema.Doc {
 	most, long := 256, 65536
 	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "boolean"}, {Type: "object", Properties: map[string]*schema.Doc{
 		"model": {Type: "string", Pattern: "^[^/]+/.+$", MaxLength: &most}, "instructions": {Type: "string", MaxLength: &long}}}}}
+}
+
+// Observing turns observational memory off or on for one call, or says when messages are observed.
+type Observing struct {
+	On                bool
+	Scope, Model      string
+	MessageTokens     int
+	ObservationTokens int
+}
+
+func (o *Observing) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] != '{' {
+		return schema.Unmarshal(data, &o.On)
+	}
+	var how struct {
+		Enabled     *bool     `json:"enabled"`
+		Scope       string    `json:"scope"`
+		Model       ModelName `json:"model"`
+		Observation struct {
+			MessageTokens int `json:"messageTokens"`
+		} `json:"observation"`
+		Reflection struct {
+			ObservationTokens int `json:"observationTokens"`
+		} `json:"reflection"`
+	}
+	err := schema.Unmarshal(data, &how)
+	*o = Observing{how.Enabled == nil || *how.Enabled, how.Scope, string(how.Model), how.Observation.MessageTokens, how.Reflection.ObservationTokens}
+	return err
+}
+
+func (Observing) JSONSchema() *schema.Doc {
+	one, most, longest := 1.0, 10_000_000.0, float64(mastra.MaxObservationTokens)
+	return &schema.Doc{AnyOf: []*schema.Doc{{Type: "boolean"}, {Type: "object", Properties: map[string]*schema.Doc{
+		"enabled": {Type: "boolean"}, "scope": {Type: "string", Enum: []any{"thread"}}, "model": ModelName("").JSONSchema(),
+		"observation": {Type: "object", Properties: map[string]*schema.Doc{"messageTokens": {Type: "integer", Minimum: &one, Maximum: &most}}},
+		"reflection":  {Type: "object", Properties: map[string]*schema.Doc{"observationTokens": {Type: "integer", Minimum: &one, Maximum: &longest}}}}}}}
+}
+
+// over is an agent's observational memory with the options of one call.
+func (o *Observing) over(own *mastra.ObservationalMemory) *mastra.ObservationalMemory {
+	if !o.On {
+		return nil
+	}
+	how := mastra.ObservationalMemory{}
+	if own != nil {
+		how = *own
+	}
+	how.Model = cmp.Or(o.Model, how.Model)
+	how.MessageTokens, how.ObservationTokens = cmp.Or(o.MessageTokens, how.MessageTokens), cmp.Or(o.ObservationTokens, how.ObservationTokens)
+	return &how
 }
 
 // HistoryOption bounds the messages that a run begins with by their tokens.

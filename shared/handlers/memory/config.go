@@ -18,15 +18,21 @@ type AgentInput struct {
 type StatusOutput struct {
 	Result     bool   `json:"result"`
 	MemoryType string `json:"memoryType,omitempty"`
+
+	Observational *ObservedStatus `json:"observationalMemory,omitempty"`
 }
 
 // Status says whether an agent remembers.
-func Status(_ context.Context, m *mastra.Mastra, in AgentInput) (StatusOutput, error) {
+func Status(ctx context.Context, m *mastra.Mastra, in AgentInput) (StatusOutput, error) {
 	memory, err := memoryOf(m, in.AgentID)
 	if err != nil || memory == nil {
 		return StatusOutput{}, err
 	}
-	return StatusOutput{true, "local"}, nil
+	out := StatusOutput{Result: true, MemoryType: "local"}
+	if memory.Observational != nil {
+		out.Observational, err = observedStatus(ctx, m, in)
+	}
+	return out, err
 }
 
 // memoryOf is the memory of an agent, nil where it has none.
@@ -59,7 +65,7 @@ type Options struct {
 	SemanticRecall any             `json:"semanticRecall"` // false, or a mastra.SemanticRecall
 	GenerateTitle  any             `json:"generateTitle"`  // false, or Title
 	WorkingMemory  WorkingOptions  `json:"workingMemory"`
-	Observational  Switch          `json:"observationalMemory"`
+	Observational  Observing       `json:"observationalMemory"`
 	ReadOnly       bool            `json:"readOnly,omitzero"`
 }
 
@@ -82,9 +88,14 @@ type WorkingOptions struct {
 	Schema   mastra.JSON  `json:"schema,omitzero"`
 }
 
-// Switch says whether something is on.
-type Switch struct {
-	Enabled bool `json:"enabled"`
+// Observing are the options of observational memory.
+type Observing struct {
+	Enabled           bool         `json:"enabled"`
+	Scope             mastra.Scope `json:"scope,omitempty"`
+	MessageTokens     int          `json:"messageTokens,omitzero"`
+	ObservationTokens int          `json:"observationTokens,omitzero"`
+	ObservationModel  string       `json:"observationModel,omitempty"`
+	ReflectionModel   string       `json:"reflectionModel,omitempty"`
 }
 
 // Config says what an agent remembers.
@@ -113,34 +124,8 @@ func Config(_ context.Context, m *mastra.Mastra, in AgentInput) (ConfigOutput, e
 			out.WorkingMemory.Template = w.Form()
 		}
 	}
-	return ConfigOutput{&out}, nil
-}
-
-// BufferInput names what an agent observed.
-type BufferInput struct {
-	AgentID    string `json:"agentId"`
-	ResourceID string `json:"resourceId,omitempty"`
-	ThreadID   string `json:"threadId,omitempty"`
-}
-
-// Observed is a record of observational memory, which agents here do not have: they cannot be made with it.
-type Observed struct {
-	Record mastra.JSON `json:"record"`
-}
-
-func notObserving(m *mastra.Mastra, agent string) (Observed, error) {
-	if _, err := memoryOf(m, agent); err != nil {
-		return Observed{}, err
+	if o := memory.Observational; o != nil {
+		out.Observational = Observing{true, mastra.ScopeThread, o.Messages(), o.Observations(), o.Model, o.Model}
 	}
-	return Observed{}, mastra.Errorf(mastra.CodeInvalid, "Observational Memory is not enabled for this agent")
-}
-
-// Observations are those of an agent: refused as the reference server refuses them where it is not enabled.
-func Observations(_ context.Context, m *mastra.Mastra, in AgentInput) (Observed, error) {
-	return notObserving(m, in.AgentID)
-}
-
-// BufferStatus waits for observations on their way: there are none.
-func BufferStatus(_ context.Context, m *mastra.Mastra, in BufferInput) (Observed, error) {
-	return notObserving(m, in.AgentID)
+	return ConfigOutput{&out}, nil
 }

@@ -8,7 +8,17 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-const notesKey = "~wm" // of working memory, in the partition of its thread or resource
+const (
+	notesKey    = "~wm" // of working memory, in the partition of its thread or resource
+	observedKey = "!om" // of what was observed of a thread, before its messages: whoever reads those is not to meet it
+)
+
+func notesSK(of mastra.NotesOf) string {
+	if of.Observed {
+		return observedKey
+	}
+	return notesKey
+}
 
 // MessagesAround looks up where the messages are, then reads each with its neighbours: two round trips.
 func (s *Store) MessagesAround(ctx context.Context, refs []mastra.MessageRef) ([]mastra.Surrounding, error) {
@@ -144,7 +154,7 @@ func (s *Store) WorkingMemory(ctx context.Context, of mastra.NotesOf) (*mastra.N
 	if err := n.Check(); err != nil {
 		return nil, err
 	}
-	it, err := s.get(ctx, s.tables.Threads, notesPK(mastra.Tenant(ctx), of), notesKey)
+	it, err := s.get(ctx, s.tables.Threads, notesPK(mastra.Tenant(ctx), of), notesSK(of))
 	if err != nil || it == nil {
 		return n, err
 	}
@@ -163,7 +173,7 @@ func (s *Store) SaveWorkingMemory(ctx context.Context, n mastra.Notes) error {
 	}
 	ctx = context.WithoutCancel(ctx)
 	pk, table, token := notesPK(mastra.Tenant(ctx), n.Of), s.tables.Threads, newToken()
-	it := key(pk, notesKey)
+	it := key(pk, notesSK(n.Of))
 	it["v"], it["tok"], it["d"] = number(n.Version+1), text(token), blob(pack([]byte(n.Data)))
 	condition := "#v = :v"
 	if n.Version == 0 {

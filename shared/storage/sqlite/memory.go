@@ -74,7 +74,10 @@ func (s *Store) TransferThread(ctx context.Context, id, from, to string) error {
 
 // place is the key of notes.
 func place(of mastra.NotesOf) (kind, id string) {
-	if of.ThreadID != "" {
+	switch {
+	case of.Observed:
+		return "O", of.ThreadID
+	case of.ThreadID != "":
 		return "T", of.ThreadID
 	}
 	return "R", of.ResourceID
@@ -103,7 +106,7 @@ func (s *Store) SaveWorkingMemory(ctx context.Context, n mastra.Notes) error {
 	kind, id := place(n.Of)
 	tenant := mastra.Tenant(ctx)
 	return s.submit(ctx, func(t *tx) error {
-		if kind == "T" {
+		if kind != "R" {
 			if r, err := t.first("SELECT id FROM threads WHERE tenant = ? AND id = ?", tenant, id); err != nil || r == nil {
 				return otherwise(err, errNoThread())
 			}

@@ -169,7 +169,7 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 			_, err = t.exec("DELETE FROM messages WHERE tenant = ? AND thread = ?", tenant, id)
 		}
 		if err == nil {
-			_, err = t.exec("DELETE FROM notes WHERE tenant = ? AND kind = 'T' AND id = ?", tenant, id)
+			_, err = t.exec("DELETE FROM notes WHERE tenant = ? AND kind IN ('T', 'O') AND id = ?", tenant, id)
 		}
 		if err != nil {
 			return err

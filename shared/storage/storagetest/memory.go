@@ -64,7 +64,7 @@ var memoryTests = []test{
 	}},
 	{"memory/notes", func(e *env) {
 		e.commit(mastra.Batch{Threads: []mastra.Thread{thread("a", "me")}})
-		for _, of := range []mastra.NotesOf{{ThreadID: "a"}, {ResourceID: "a"}} { // one id, two things
+		for _, of := range []mastra.NotesOf{{ThreadID: "a"}, {ResourceID: "a"}, {ThreadID: "a", Observed: true}} { // one id, three things
 			n, err := e.s.WorkingMemory(e.ctx, of)
 			e.ok(err)
 			e.equal(*n, mastra.Notes{Of: of})
@@ -87,28 +87,31 @@ var memoryTests = []test{
 		e.refuses(mastra.CodeConflict, e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: mastra.NotesOf{ResourceID: "new"}, Data: "x", Version: 3}))
 		e.refuses(mastra.CodeTooLarge, e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: mastra.NotesOf{ResourceID: "a"}, Data: strings.Repeat("x", mastra.MaxNotes+1), Version: 2}))
 		e.refuses(mastra.CodeInvalid, e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: mastra.NotesOf{ResourceID: "a", ThreadID: "a"}}))
+		e.refuses(mastra.CodeInvalid, e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: mastra.NotesOf{ResourceID: "a", Observed: true}}))
 		_, err := e.s.WorkingMemory(e.ctx, mastra.NotesOf{})
 		e.refuses(mastra.CodeInvalid, err)
 	}},
 	{"memory/notes die with their thread", func(e *env) {
-		of := mastra.NotesOf{ThreadID: "t"}
-		e.shows(mastra.CodeNotFound, "Thread not found", e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: "x"}))
-		e.commit(mastra.Batch{Threads: []mastra.Thread{thread("t", "me")}, Messages: []mastra.Message{message("m1", "t", base), message("m2", "t", base+1)}})
-		e.ok(e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: "x"}))
-		for last := range 4 { // notes are no message
-			_, messages, err := e.s.Recall(e.ctx, "t", last)
+		for _, of := range []mastra.NotesOf{{ThreadID: "t"}, {ThreadID: "t", Observed: true}} {
+			e.shows(mastra.CodeNotFound, "Thread not found", e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: "x"}))
+			e.commit(mastra.Batch{Threads: []mastra.Thread{thread("t", "me")}, Messages: []mastra.Message{message("m1", "t", base), message("m2", "t", base+1)}})
+			e.ok(e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: "x"}))
+			for last := range 4 { // notes are no message
+				_, messages, err := e.s.Recall(e.ctx, "t", last)
+				e.ok(err)
+				e.equal(len(messages), min(last, 2))
+			}
+			e.ok(e.s.DeleteThread(e.ctx, "t"))
+			e.shows(mastra.CodeNotFound, "Thread not found", e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: "y", Version: 1}))
+			e.commit(mastra.Batch{Threads: []mastra.Thread{thread("t", "me")}})
+			n, err := e.s.WorkingMemory(e.ctx, of)
 			e.ok(err)
-			e.equal(len(messages), min(last, 2))
+			e.equal(*n, mastra.Notes{Of: of})
+			e.ok(e.s.DeleteThread(e.ctx, "t"))
 		}
-		e.ok(e.s.DeleteThread(e.ctx, "t"))
-		e.shows(mastra.CodeNotFound, "Thread not found", e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: "y", Version: 1}))
-		e.commit(mastra.Batch{Threads: []mastra.Thread{thread("t", "me")}})
-		n, err := e.s.WorkingMemory(e.ctx, of)
-		e.ok(err)
-		e.equal(*n, mastra.Notes{Of: of})
 	}},
 	{"memory/notes at once", func(e *env) {
-		for _, of := range []mastra.NotesOf{{ThreadID: "t"}, {ResourceID: "r"}} {
+		for _, of := range []mastra.NotesOf{{ThreadID: "t"}, {ResourceID: "r"}, {ThreadID: "t", Observed: true}} {
 			e.commit(mastra.Batch{Threads: []mastra.Thread{thread("t", "me")}})
 			e.equal(e.race(12, func(i int) error { return e.s.SaveWorkingMemory(e.ctx, mastra.Notes{Of: of, Data: fmt.Sprint(i)}) }), 1)
 		}

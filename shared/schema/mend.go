@@ -108,29 +108,6 @@ func set[T any](at **T, v *T) {
 	}
 }
 
-// open lets unknown keys pass everywhere: zod drops what a schema does not name.
-func open(doc *Doc) {
-	if doc == nil {
-		return
-	}
-	if a := doc.AdditionalProperties; a != nil && a.Not != nil {
-		doc.AdditionalProperties = nil
-	}
-	open(doc.AdditionalProperties)
-	open(doc.Items)
-	for _, p := range doc.Properties {
-		open(p)
-	}
-	for _, list := range [][]*Doc{doc.AnyOf, doc.OneOf, doc.AllOf} {
-		for _, p := range list {
-			open(p)
-		}
-	}
-	for _, p := range doc.Defs {
-		open(p)
-	}
-}
-
 // MapOf describes an object whose values are described by s.
 func MapOf(s *Schema) *Doc { return &Doc{Type: "object", AdditionalProperties: DocOf(s)} }
 

@@ -114,6 +114,7 @@ func typeOf(value any) typeSet {
 
 // compiler makes the rules of one document.
 type compiler struct {
+	closed    bool // additionalProperties false is meant: zod publishes it and drops unknown keys
 	draft     int
 	resources map[string]any              // by URI: the document, and what has an $id
 	anchors   map[string]any              // by URI#name
@@ -124,8 +125,8 @@ type compiler struct {
 }
 
 // compile compiles a decoded document. It refers to nothing but itself.
-func compile(document any) (*rule, error) {
-	c := &compiler{draft: 2020, resources: map[string]any{}, anchors: map[string]any{}, dynamic: map[string]bool{}, bases: map[unsafe.Pointer]*url.URL{}, rules: map[unsafe.Pointer]*rule{}}
+func compile(document any, closed bool) (*rule, error) {
+	c := &compiler{closed: closed, draft: 2020, resources: map[string]any{}, anchors: map[string]any{}, dynamic: map[string]bool{}, bases: map[unsafe.Pointer]*url.URL{}, rules: map[unsafe.Pointer]*rule{}}
 	if m, ok := document.(map[string]any); ok && m["$schema"] != nil {
 		c.draft = draftOf(m["$schema"])
 		if c.draft == 0 {
@@ -311,7 +312,9 @@ func (c *compiler) keyword(r *rule, m map[string]any, key string, value any) {
 			r.patterns = append(r.patterns, patternRule{c.regexp(key, name), named[name]})
 		}
 	case "additionalProperties":
-		r.additional = c.rule(value)
+		if value != false || c.closed {
+			r.additional = c.rule(value)
+		}
 	case "propertyNames":
 		r.names = c.rule(value)
 	case "unevaluatedProperties":

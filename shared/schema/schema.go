@@ -32,9 +32,30 @@ type Schema struct {
 }
 
 type document struct {
-	json JSON // as published: additionalProperties false on structs, as zod publishes objects
-	open JSON // as validated: unknown keys pass and are dropped
-	tree *Doc // holds the order in which fields are declared
+	json   JSON // as published: additionalProperties false on structs, as zod publishes objects
+	closed bool // that is how values are validated, too: else unknown keys pass and are dropped
+	order  *order
+}
+
+// order is in which order fields are declared: so the reference server lists what is wrong with them.
+type order struct {
+	names  []string
+	fields map[string]*order
+	items  *order
+}
+
+// orderOf is nil where doc declares no fields.
+func orderOf(doc *Doc) *order {
+	if doc == nil || doc.Properties == nil && doc.Items == nil {
+		return nil
+	}
+	o := &order{names: doc.PropertyOrder, fields: map[string]*order{}, items: orderOf(doc.Items)}
+	for name, p := range doc.Properties {
+		if inner := orderOf(p); inner != nil {
+			o.fields[name] = inner
+		}
+	}
+	return o
 }
 
 var byType sync.Map // reflect.Type -> *Schema
@@ -78,9 +99,9 @@ func Parse(data JSON) (*Schema, error) {
 		return nil, fmt.Errorf("a schema is an object")
 	}
 	s := building(reflect.TypeFor[JSON](), func() (document, error) {
-		d := document{json: data, open: data, tree: &Doc{}}
-		_ = Unmarshal(data, d.tree) // it only says in which order fields stand
-		return d, nil
+		var doc Doc
+		_ = Unmarshal(data, &doc) // it only says in which order fields stand
+		return document{json: data, closed: true, order: orderOf(&doc)}, nil
 	})
 	_, err := s.compiled()
 	return s, err
@@ -98,10 +119,10 @@ func building(t reflect.Type, describe func() (document, error)) *Schema {
 			return nil, err
 		}
 		var v any
-		if err := Unmarshal(d.open, &v); err != nil {
+		if err := Unmarshal(d.json, &v); err != nil {
 			return nil, err
 		}
-		return compile(v)
+		return compile(v, d.closed)
 	})
 	return s
 }
@@ -153,12 +174,8 @@ func describe(t reflect.Type) (d document, err error) {
 	if err := mend(doc, t, known); err != nil {
 		return d, err
 	}
-	if d.json, err = Marshal(doc); err != nil {
-		return d, err
-	}
-	open(doc)
-	d.tree = doc
-	d.open, err = Marshal(doc)
+	d.order = orderOf(doc)
+	d.json, err = Marshal(doc)
 	return d, err
 }
 

@@ -59,21 +59,21 @@ func (s *Schema) declared(issues []Issue) []Issue {
 	if err != nil {
 		return issues
 	}
-	slices.SortStableFunc(issues, func(a, b Issue) int { return slices.Compare(place(d.tree, a.Field), place(d.tree, b.Field)) })
+	slices.SortStableFunc(issues, func(a, b Issue) int { return slices.Compare(d.order.place(a.Field), d.order.place(b.Field)) })
 	return issues
 }
 
 // place is the number of each part of a field's path: of a property among those declared, of an item in its list.
-func place(doc *Doc, field string) (at []int) {
+func (o *order) place(field string) (at []int) {
 	for part := range strings.SplitSeq(field, ".") {
-		var inner *Doc
+		var inner *order
 		n, err := strconv.Atoi(part)
-		if doc != nil && err == nil && doc.Items != nil {
-			inner = doc.Items
-		} else if doc != nil {
-			n, inner = slices.Index(doc.PropertyOrder, part), doc.Properties[part]
+		if o != nil && err == nil && o.items != nil {
+			inner = o.items
+		} else if o != nil {
+			n, inner = slices.Index(o.names, part), o.fields[part]
 		}
-		at, doc = append(at, n), inner
+		at, o = append(at, n), inner
 	}
 	return at
 }

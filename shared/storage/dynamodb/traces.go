@@ -121,7 +121,7 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 		return both(back, undone), err
 	}
 	r := t.root
-	place := text(placed(r.StartedAt, t.id))
+	place := text(moment(r.StartedAt))                                           // among equals the order is that of the partitions
 	if it[attrSK], it[attrSum] = text(summaryKey), blob(t.sum); isBrief(t.sum) { // its root is looked up among the spans
 		it["span"] = text(r.SpanID)
 	}
@@ -202,7 +202,7 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 		if old[TTLAttribute] != nil {
 			moved[TTLAttribute] = old[TTLAttribute]
 		}
-		moved[attrPK1], moved[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(textOf(old[attrSK1])+skOf(moved))
+		moved[attrPK1], moved[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(placed(placeTime(textOf(old[attrSK1])), skOf(moved)))
 		if _, err := c.s.write(ctx, put(table, moved, "", nil), ""); err != nil {
 			return nil, false, err
 		}

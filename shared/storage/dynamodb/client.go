@@ -291,20 +291,28 @@ type query struct {
 	descending   bool
 	consistent   bool
 	keysOnly     bool
-	most         int // items; 0 is all
+	most         int  // items; 0 is all
+	behind       item // the one before the first; nil is none
 }
 
 // empty says that no key lies in the range.
 func (q *query) empty() bool { return q.from != "" && q.to != "" && q.from > q.to }
 
-func (q *query) input() *ddb.QueryInput {
-	pk, sk := "#PK", "#SK"
-	switch q.index {
-	case index1:
-		pk, sk = "#PK1", "#SK1"
-	case index2:
-		pk, sk = "#PK2", "#SK2"
+// start is the key of the item to begin behind.
+func (q *query) start() item {
+	if q.behind == nil {
+		return nil
 	}
+	at := key(pkOf(q.behind), skOf(q.behind))
+	if pk, sk := (&list{index: q.index}).keys(); q.index != "" {
+		at[pk], at[sk] = q.behind[pk], q.behind[sk]
+	}
+	return at
+}
+
+func (q *query) input() *ddb.QueryInput {
+	pk, sk := (&list{index: q.index}).keys()
+	pk, sk = "#"+pk, "#"+sk
 	values := item{":pk": text(q.pk)}
 	condition := pk + " = :pk"
 	switch {
@@ -315,7 +323,7 @@ func (q *query) input() *ddb.QueryInput {
 	case q.to != "":
 		condition, values[":to"] = condition+" AND "+sk+" <= :to", text(q.to)
 	}
-	in := &ddb.QueryInput{TableName: &q.table, KeyConditionExpression: &condition, ExpressionAttributeValues: values, ScanIndexForward: aws.Bool(!q.descending)}
+	in := &ddb.QueryInput{TableName: &q.table, ExclusiveStartKey: q.start(), KeyConditionExpression: &condition, ExpressionAttributeValues: values, ScanIndexForward: aws.Bool(!q.descending)}
 	in.ExpressionAttributeNames = names(condition)
 	if q.index != "" {
 		in.IndexName = &q.index

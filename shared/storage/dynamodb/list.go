@@ -11,6 +11,7 @@ import (
 
 const (
 	maxKeys     = 2000   // that a filtered list reads
+	maxOutlined = 5000   // items of spans that an aggregate reads
 	maxSkipped  = 20_000 // keys that an unfiltered list passes over
 	fromEndOnly = 100    // a page this far from the beginning is read from the nearer end
 	maxLagging  = 500    // threads whose exact time is looked up for one page
@@ -39,12 +40,28 @@ func (l *list) between(from, to mastra.Time) {
 	}
 }
 
+// keys are the attributes of the list's keys.
+func (l *list) keys() (pk, sk string) {
+	switch l.index {
+	case index1:
+		return attrPK1, attrSK1
+	case index2:
+		return attrPK2, attrSK2
+	}
+	return attrPK, attrSK
+}
+
 // entry is one item as a list's partitions show it.
 type entry struct {
 	pk, sk string // of the item
 	at     string // its place in the list
 	item   item   // what the index or the partition has of it
 	sum    attribute
+}
+
+func (l *list) entryOf(it item) entry {
+	_, at := l.keys()
+	return entry{pk: pkOf(it), sk: skOf(it), at: textOf(it[at]), item: it, sum: it[attrSum]}
 }
 
 func errTooMany() error {
@@ -86,17 +103,10 @@ func (s *Store) entries(ctx context.Context, l *list, descending bool, n int) ([
 	if err := parallel(calls...); err != nil {
 		return nil, err
 	}
-	at := attrSK
-	switch l.index {
-	case index1:
-		at = attrSK1
-	case index2:
-		at = attrSK2
-	}
 	var all []entry
 	for _, items := range found {
 		for _, it := range items {
-			all = append(all, entry{pk: pkOf(it), sk: skOf(it), at: textOf(it[at]), item: it, sum: it[attrSum]})
+			all = append(all, l.entryOf(it))
 		}
 	}
 	slices.SortFunc(all, func(a, b entry) int {

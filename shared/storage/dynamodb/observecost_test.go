@@ -130,8 +130,8 @@ func TestCostOfObserving(t *testing.T) {
 			return aggregated(ctx, app, in)
 		}
 	}
-	check("an aggregate over 100 traces", 100, 17, 3, 75, metrics(0, 100))
-	check("an aggregate over 300 traces", 300, 19, 5, 215, metrics(0, 300))
+	check("an aggregate over 100 traces", 100, 9, 2, 65, metrics(0, 100))
+	check("an aggregate over 300 traces", 300, 11, 3, 190, metrics(0, 300))
 	check("an aggregate over 25 traces by their ids", 25, 25, 1, 25, func() (int, error) {
 		ids := make([]string, 25)
 		for i := range ids {

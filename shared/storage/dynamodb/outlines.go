@@ -9,6 +9,9 @@ import (
 	"mastralambda/shared/mastra"
 )
 
+// How many items with spans are read at once: few where few are asked for, and not more than fit into a small function's memory.
+const outlinesFirst, outlinesMore = 100, 400
+
 // Outlines reads the items that hold spans, a hundred at first and more as they are asked for.
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
 	if err := s.begin(ctx); err != nil {
@@ -20,45 +23,37 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
 	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
 	l.between(q.From, q.To)
-	seen := 0
-	for _, n := range []int{100, 500, maxKeys + 1} {
-		entries, err := s.entries(ctx, &l, !q.Ascending, n)
+	w := s.walk(&l, !q.Ascending)
+	for seen, n := 0, outlinesFirst; ; n = outlinesMore {
+		part, err := w.take(ctx, min(n, maxOutlined+1-seen))
+		if err != nil || len(part) == 0 {
+			return err
+		}
+		if seen += len(part); seen > maxOutlined {
+			return errTooMany()
+		}
+		places := make([]place, len(part))
+		for i, e := range part {
+			places[i] = place{e.pk, e.sk}
+		}
+		items, err := s.batchGet(ctx, table, places, false)
 		if err != nil {
 			return err
 		}
-		for len(entries) > seen {
-			if seen == maxKeys {
-				return errTooMany()
+		for _, p := range places {
+			it := items[p]
+			if it == nil {
+				continue
 			}
-			part := entries[seen:min(len(entries), seen+100, maxKeys)]
-			seen += len(part)
-			places := make([]place, len(part))
-			for i, e := range part {
-				places[i] = place{e.pk, e.sk}
-			}
-			items, err := s.batchGet(ctx, table, places, false)
+			spans, err := s.spansOf(ctx, it, nil)
 			if err != nil {
 				return err
 			}
-			for _, p := range places {
-				it := items[p]
-				if it == nil {
-					continue
-				}
-				spans, err := s.spansOf(ctx, it, nil)
-				if err != nil {
-					return err
-				}
-				if !yield(outline(spans)) {
-					return nil
-				}
+			if !yield(outline(spans)) {
+				return nil
 			}
 		}
-		if len(entries) < n {
-			return nil
-		}
 	}
-	return nil
 }
 
 // outline takes the contents of spans away.

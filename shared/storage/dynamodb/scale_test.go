@@ -92,6 +92,24 @@ func TestTooManyToFilter(t *testing.T) {
 	if err != nil || p.Total != maxKeys+100 || len(p.Items) != 10 || p.Items[0].TraceID != fmt.Sprint("x", maxKeys+100-1051) {
 		t.Errorf("%+v, %v", p, err)
 	}
+	for _, ascending := range []bool{false, true} { // outlines of all, each once and in order
+		n := 0
+		err := s.Outlines(ctx, mastra.SpanQuery{Ascending: ascending}, func(spans []mastra.Span) bool {
+			n++
+			want := mastra.Time(n)
+			if !ascending {
+				want = mastra.Time(maxKeys + 100 + 1 - n)
+			}
+			if len(spans) != 1 || spans[0].StartedAt != want {
+				t.Errorf("%+v in place %d", spans, n)
+				return false
+			}
+			return true
+		})
+		if err != nil || n != maxKeys+100 {
+			t.Errorf("%d outlines, %v", n, err)
+		}
+	}
 }
 
 // However many runs have not ended, they are counted and listed; those of one resource, as far as they can be looked through.

@@ -48,7 +48,7 @@ type entry struct {
 
 	write  sync.Mutex   // one write to the storage at a time
 	claim  mastra.Claim // as it is stored; under write
-	answer string       // the message that the stored claim names
+	answer string       // the message that the stored claim names; under write
 
 	// Under of.mu.
 	gone     bool   // the answer did not arrive

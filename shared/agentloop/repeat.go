@@ -95,7 +95,7 @@ func (x *run) take() error {
 				return err
 			}
 			if x.closed {
-				e.took(*found)
+				e.took(mastra.ClaimUpdate{Claim: *found})
 				return nil
 			}
 			b := &mastra.Batch{}
@@ -114,10 +114,7 @@ func (x *run) take() error {
 		var claimed *mastra.ClaimedError
 		switch {
 		case err == nil:
-			e.took(u.Claim)
-			e.write.Lock()
-			e.answer = u.Answer
-			e.write.Unlock()
+			e.took(u)
 			return nil
 		case errors.As(err, &claimed):
 			found = &claimed.Existing
@@ -263,9 +260,9 @@ func (e *entry) next(x *run, status mastra.RunStatus, state mastra.JSON) mastra.
 }
 
 // took notes that the claim is stored.
-func (e *entry) took(c mastra.Claim) {
+func (e *entry) took(u mastra.ClaimUpdate) {
 	e.write.Lock()
-	e.claim = c
+	e.claim, e.answer = u.Claim, u.Answer
 	e.write.Unlock()
 	e.of.mu.Lock()
 	e.held = true

@@ -56,7 +56,8 @@ type progress struct {
 	Output   mastra.JSON      `json:"iterationOutput,omitzero"`
 }
 
-// items carries out the turns, up to n.Concurrency at once, in order. After one that fails or suspends none is begun.
+// items carries out the turns, up to n.Concurrency at once, in order. After one that fails or suspends none is begun, but for the first
+// ones, which begin together.
 func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mastra.JSON, span string) (outcome, error) {
 	var items []mastra.JSON
 	if schema.Unmarshal(list, &items) != nil {
@@ -71,7 +72,7 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 	take := func() (int, bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if next == len(items) || fatal != nil || worst.status != mastra.StatusSuccess || x.ctx.Err() != nil || x.yielding() {
+		if next == len(items) || fatal != nil || worst.status != mastra.StatusSuccess && next >= n.Concurrency || x.ctx.Err() != nil || x.yielding() {
 			return 0, false
 		}
 		next++

@@ -151,6 +151,7 @@ func (d *deployment) well(routes []server.Route, r server.Route) bool {
 
 // Every route of every group, through API Gateway's front to the functions' real bootstraps, over DynamoDB, Postgres and CloudWatch.
 func TestEveryRoute(t *testing.T) {
+	t.Parallel() // with what waits for a lease
 	d := deploy(t, nil)
 	t.Run("groups", func(t *testing.T) { apitest.Groups(t, d.call, nil) })
 	t.Run("journeys", func(t *testing.T) { apitest.Journeys(t, d.call, nil) })

@@ -14,6 +14,7 @@ import (
 // A deployed function dies in the middle of an agent's stream. The worker, which the queue tells of the run, takes it over, and
 // whoever observes it by another instance gets it to its end.
 func TestTheWorkerTakesAStreamOver(t *testing.T) {
+	t.Parallel() // it waits for a lease meanwhile
 	d := deployOver(t, services.DynamoDB(t), nil, "MODEL_DELAY=60")
 	w := d.stream(t.Context(), t, "stream", `{"messages":"Tell me a story","runId":"run","memory":{"thread":"t","resource":"ann"}}`)
 	if w.StatusCode != 200 {

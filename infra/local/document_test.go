@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,28 +53,33 @@ func serve(t *testing.T, env ...string) (url string, process *exec.Cmd) {
 	return "", nil
 }
 
-var built string
+var scratch string // the folder of the binary
+
+var build = sync.OnceValues(func() (string, error) {
+	file := filepath.Join(scratch, "mastra")
+	out, err := exec.Command("go", "build", "-o", file, "mastralambda/infra/local/cmd").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return file, err
+})
 
 func binary(t *testing.T) string {
 	t.Helper()
-	if built == "" {
-		dir, err := os.MkdirTemp("", "mastra")
-		if err != nil {
-			t.Fatal(err)
-		}
-		built = filepath.Join(dir, "mastra")
-		if out, err := exec.Command("go", "build", "-o", built, "mastralambda/infra/local/cmd").CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	file, err := build()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return built
+	return file
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if built != "" {
-		os.RemoveAll(filepath.Dir(built))
+	var err error
+	if scratch, err = os.MkdirTemp("", "mastra"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(scratch)
 	os.Exit(code)
 }
 

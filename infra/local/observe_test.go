@@ -54,6 +54,7 @@ func TestAStreamOutlivesItsProcess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for a lease to end")
 	}
+	t.Parallel() // what waits for leases waits together
 	hang := make(chan struct{})
 	e := &endpoint{second: func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `data: {"choices":[{"delta":{"content":"It might be "}}]}`+"\n\n")

@@ -78,6 +78,7 @@ func TestRepeatAfterKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for a lease to end")
 	}
+	t.Parallel() // what waits for leases waits together
 	hang := make(chan struct{})
 	e := &endpoint{second: func(_ http.ResponseWriter, r *http.Request) {
 		select {

@@ -12,7 +12,7 @@ import (
 )
 
 // maxWork is how many rules may be applied to one value: a schema from outside may double its work with each of a few dozen levels.
-const maxWork = 20_000_000
+const maxWork = 10_000_000
 
 // check applies rules to one value.
 type check struct {

@@ -136,7 +136,7 @@ var runTests = []test{
 		got := e.readRun("run")
 		e.equal(got.Status, mastra.StatusRunning)
 		e.equal(got.Steps, r.Steps)
-		refs, err := e.s.Expired(e.ctx, now(), 1000)
+		refs, err := e.s.Expired(e.ctx, now(), 1_000_000)
 		e.ok(err)
 		e.equal(slices.ContainsFunc(refs, func(ref mastra.RunRef) bool { return ref.RunID == "run" && ref.Tenant == mastra.Tenant(e.ctx) }), true)
 	}},

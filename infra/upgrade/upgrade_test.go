@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"flag"
 	"io"
 	"log/slog"
 	"os"
@@ -68,44 +69,179 @@ func parse(t *testing.T, data []byte) (w written) {
 	return w
 }
 
-// A SQLite file of a former schema is brought up to date when it is opened.
-func TestSQLite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "old.db")
-	if err := os.WriteFile(path, file(t, "1.sqlite.gz"), 0o600); err != nil {
-		t.Fatal(err)
+var write = flag.String("write", "", "writes data of a new `version`, where the form that storages keep data in has changed")
+
+// TestWrite is how the data of a version comes to be: go test ./infra/upgrade -run TestWrite -write 3
+func TestWrite(t *testing.T) {
+	if *write == "" {
+		t.Skip("there is no new version")
 	}
-	store, err := sqlite.Open(path)
+	save := func(name string, data []byte) {
+		t.Helper()
+		if strings.HasSuffix(name, ".gz") {
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			if _, err := z.Write(data); err != nil {
+				t.Fatal(err)
+			}
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			data = b.Bytes()
+		}
+		if err := os.WriteFile(filepath.Join("testdata", *write+"."+name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	encode := func(w written) []byte {
+		t.Helper()
+		data, err := json.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	path := filepath.Join(t.TempDir(), "new.db")
+	local, err := sqlite.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	nothingIsLost(t, store, parse(t, file(t, "1.sqlite.json")))
+	save("sqlite.json", encode(fill(t, local)))
+	if err := local.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	save("sqlite.gz", data)
+	store, client, suffix := tables(t)
+	w := fill(t, store)
+	w.Items = map[string][]map[string]map[string]json.RawMessage{}
+	for _, table := range []string{"threads", "runs", "observability"} {
+		page, err := client.Scan(t.Context(), &ddb.ScanInput{TableName: aws.String(table + "-" + suffix)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, it := range page.Items {
+			item := map[string]map[string]json.RawMessage{}
+			for name, v := range it {
+				item[name] = shown(t, v)
+			}
+			w.Items[table] = append(w.Items[table], item)
+		}
+	}
+	save("dynamodb.json.gz", encode(w))
+}
+
+// fill does what is there in the data of each version.
+func fill(t *testing.T, s mastra.Storage) written {
+	m, supervisor := application(t, s)
+	ctx := t.Context()
+	w := written{Thread: "t1", Resource: "ann"}
+	for _, question := range []string{"Hello", "What is 2+2?"} {
+		answer, err := agents.Generate(ctx, m, agents.GenerateInput{AgentID: "myAgent", Messages: mastra.UserMessage(question), Memory: &agents.MemoryInput{Thread: agents.ThreadRef{ID: w.Thread}, Resource: w.Resource}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Text, w.TraceID = answer.Text, answer.TraceID
+	}
+	done, err := workflows.Execute(ctx, m, workflows.ExecuteInput{WorkflowID: "myWorkflow", TriggerData: mastra.JSON(`{"userId":"123","action":"process"}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting, err := workflows.Execute(ctx, m, workflows.ExecuteInput{WorkflowID: "refundWorkflow", TriggerData: mastra.JSON(`{"orderId":"1","amount":250}`)})
+	if err != nil || waiting.Status != mastra.StatusSuspended {
+		t.Fatal(waiting, err)
+	}
+	w.DoneRun, w.WaitingRun, w.Result = done.RunID, waiting.RunID, json.RawMessage(done.Result)
+	secret, key := server.NewKey("ann's", mastra.Principal{Resource: w.Resource}, mastra.TimeOf(m.Now()))
+	if err := s.(mastra.KeyStore).AddAPIKey(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	w.Key = secret
+	if err := supervisor.Idle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// shown is the other way round of attribute.
+func shown(t *testing.T, a types.AttributeValue) map[string]json.RawMessage {
+	encode := func(kind string, v any) map[string]json.RawMessage {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return map[string]json.RawMessage{kind: data}
+	}
+	switch a := a.(type) {
+	case *types.AttributeValueMemberS:
+		return encode("S", a.Value)
+	case *types.AttributeValueMemberN:
+		return encode("N", a.Value)
+	case *types.AttributeValueMemberB:
+		return encode("B", a.Value)
+	case *types.AttributeValueMemberSS:
+		return encode("SS", a.Value)
+	case *types.AttributeValueMemberM:
+		m := map[string]map[string]json.RawMessage{}
+		for name, v := range a.Value {
+			m[name] = shown(t, v)
+		}
+		return encode("M", m)
+	}
+	t.Fatalf("an attribute %T", a)
+	return nil
+}
+
+// A SQLite file of a former schema is brought up to date when it is opened.
+func TestSQLite(t *testing.T) {
+	for _, version := range []string{"1", "2"} {
+		path := filepath.Join(t.TempDir(), "old.db")
+		if err := os.WriteFile(path, file(t, version+".sqlite.gz"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		store, err := sqlite.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		nothingIsLost(t, store, parse(t, file(t, version+".sqlite.json")))
+	}
 }
 
 // Items of a former form are read as they are: nothing is migrated at a deployment.
 func TestDynamoDB(t *testing.T) {
+	for _, version := range []string{"1", "2"} {
+		w := parse(t, file(t, version+".dynamodb.json.gz"))
+		store, client, suffix := tables(t)
+		for table, items := range w.Items {
+			for _, it := range items {
+				in := &ddb.PutItemInput{TableName: aws.String(table + "-" + suffix), Item: map[string]types.AttributeValue{}}
+				for name, v := range it {
+					in.Item[name] = attribute(t, v)
+				}
+				if _, err := client.PutItem(t.Context(), in); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		nothingIsLost(t, store, w)
+	}
+}
+
+// tables makes new ones, whose names end with a suffix.
+func tables(t *testing.T) (store *dynamodb.Store, client *ddb.Client, suffix string) {
 	endpoint := services.DynamoDB(t)
-	w := parse(t, file(t, "1.dynamodb.json.gz"))
 	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
-	suffix := strings.ToLower(mastra.NewSpanID())
-	store := dynamodb.Open(cfg, dynamodb.Tables{Threads: "threads-" + suffix, Runs: "runs-" + suffix, Observability: "observability-" + suffix})
-	defer store.Close()
+	suffix = strings.ToLower(mastra.NewSpanID())
+	store = dynamodb.Open(cfg, dynamodb.Tables{Threads: "threads-" + suffix, Runs: "runs-" + suffix, Observability: "observability-" + suffix})
+	t.Cleanup(func() { _ = store.Close() })
 	if err := store.CreateTables(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	client := ddb.NewFromConfig(cfg)
-	for table, items := range w.Items {
-		for _, it := range items {
-			in := &ddb.PutItemInput{TableName: aws.String(table + "-" + suffix), Item: map[string]types.AttributeValue{}}
-			for name, v := range it {
-				in.Item[name] = attribute(t, v)
-			}
-			if _, err := client.PutItem(t.Context(), in); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	nothingIsLost(t, store, w)
+	return store, ddb.NewFromConfig(cfg), suffix
 }
 
 func attribute(t *testing.T, v map[string]json.RawMessage) types.AttributeValue {
@@ -147,7 +283,7 @@ func attribute(t *testing.T, v map[string]json.RawMessage) types.AttributeValue 
 	return nil
 }
 
-func nothingIsLost(t *testing.T, s mastra.Storage, w written) {
+func application(t *testing.T, s mastra.Storage) (*mastra.Mastra, *runlog.Supervisor) {
 	supervisor := runlog.NewSupervisor(slog.New(slog.DiscardHandler))
 	models, err := model.FromEnv(func(string) string { return "" })
 	if err != nil {
@@ -157,6 +293,11 @@ func nothingIsLost(t *testing.T, s mastra.Storage, w written) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, supervisor
+}
+
+func nothingIsLost(t *testing.T, s mastra.Storage, w written) {
+	m, supervisor := application(t, s)
 	ctx := t.Context()
 
 	// The thread is there, found by its owner's list, and goes on.

@@ -123,7 +123,8 @@ func (x *run) within(ctx context.Context, c *call, a *mastra.Agent) (sub *run, e
 		return nil, err
 	}
 	sub = newRun(x.r, task, x.m, a, o.Call, model)
-	sub.state, sub.resumed, sub.shown = o.State, true, mastra.NewID()
+	sub.state = o.State
+	sub.goesOn()
 	if err := sub.prepare(); err != nil {
 		return nil, err
 	}

@@ -100,8 +100,7 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 			x.task.End()
 		}
 	}()
-	x.resumed = true
-	x.shown = mastra.NewID()
+	x.goesOn()
 	if err := x.answerCall(c); err != nil {
 		return nil, err
 	}
@@ -121,6 +120,12 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 	x.ready()
 	ok = true
 	return x, nil
+}
+
+// goesOn begins what a run does after it has waited: what it did before has its spans already.
+func (x *run) goesOn() {
+	x.resumed, x.shown = true, mastra.NewID()
+	x.ParentID, x.SpanID, x.Resumed = x.SpanID, mastra.NewSpanID(), x.now()
 }
 
 // commitResumed makes it durable that a run goes on. Its thread's subscribers elsewhere hear of it, and where no other run of the

@@ -19,8 +19,9 @@ type state struct {
 	MessageID string      `json:"m"` // of the assistant's message
 	TraceID   string      `json:"t"`
 	ParentID  string      `json:"tp,omitempty"`
-	SpanID    string      `json:"s"` // of the root span
-	Epoch     int64       `json:"e"` // of its chunks
+	SpanID    string      `json:"s"`          // of the root span
+	Resumed   mastra.Time `json:"w,omitzero"` // when it last went on from where it waited: its root span begins there, below the one before
+	Epoch     int64       `json:"e"`          // of its chunks
 	StartedAt mastra.Time `json:"at"`
 	Inputs    []stamp     `json:"i,omitempty"` // the messages of the request
 	Steps     []step      `json:"n,omitempty"`

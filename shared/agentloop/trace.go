@@ -45,6 +45,9 @@ func (x *run) appendMetadata(b []byte) []byte {
 	b = appendMember(b, `{"runId":`, x.RunID)
 	b = appendOptional(b, `,"resourceId":`, x.resourceID)
 	b = appendOptional(b, `,"threadId":`, x.call.ThreadID)
+	if x.Resumed != 0 {
+		b = appendMember(append(b, `,"resumed":true`...), `,"resumedFromSpanId":`, x.ParentID)
+	}
 	return append(b, '}')
 }
 
@@ -275,8 +278,11 @@ func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.S
 	name := x.call.Tracing.RootSpanName
 	if name == "" {
 		name = "agent run: '" + x.agent.ID + "'"
+		if x.Resumed != 0 {
+			name += " (resumed)"
+		}
 	}
-	s := x.newSpan(mastra.SpanAgentRun, name, span{x.SpanID, x.StartedAt}, x.ParentID)
+	s := x.newSpan(mastra.SpanAgentRun, name, span{x.SpanID, cmp.Or(x.Resumed, x.StartedAt)}, x.ParentID)
 	b := append(make([]byte, 0, 256), '{')
 	if x.remembers() {
 		b = append(appendMember(b, `"conversationId":`, x.threadID), ',')
@@ -297,7 +303,7 @@ func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.S
 		b = appendTripwire(b, x.Tripwire)
 	}
 	s.Attributes, s.Metadata, s.Tags, s.Error = append(b, '}'), x.rootMetadata(), x.call.Tracing.Tags, failure
-	s.Remote = x.remote
+	s.Remote = x.remote && x.Resumed == 0
 	if rc := mastra.RequestContextOf(x.ctx); len(rc) > 0 && !hideInput {
 		s.Context, _ = schema.Marshal(rc) // JSON always encodes
 	}

@@ -31,6 +31,7 @@ type ScorerRun struct {
 	RunID      string         `json:"runId,omitempty"`
 	TraceID    string         `json:"traceId,omitempty"`
 	SpanID     string         `json:"spanId,omitempty"`
+	Metadata   JSON           `json:"metadata,omitzero"` // of the span: its scores have it too
 	ThreadID   string         `json:"threadId,omitempty"`
 	ResourceID string         `json:"resourceId,omitempty"`
 	Context    RequestContext `json:"context,omitempty"`

@@ -140,7 +140,7 @@ func load(ctx context.Context, m *mastra.Mastra, run mastra.ScorerRun) (mastra.S
 	s := &spans[at]
 	run.Input, run.Output = s.Input, s.Output
 	run.EntityType, run.EntityID, run.EntityName = s.EntityType, s.EntityID, s.EntityName
-	run.RunID, run.SpanID, run.ThreadID, run.ResourceID = s.RunID, s.SpanID, s.ThreadID, s.ResourceID
+	run.RunID, run.SpanID, run.ThreadID, run.ResourceID, run.Metadata = s.RunID, s.SpanID, s.ThreadID, s.ResourceID, s.Metadata
 	return run, nil
 }
 
@@ -212,10 +212,16 @@ type named struct {
 // score is the score as it is kept, with what the scores group shows of it.
 func score(id string, s *mastra.Scorer, kind string, run mastra.ScorerRun, v mastra.Verdict, trace string, at mastra.Time) mastra.Score {
 	encode := func(v any) mastra.JSON { data, _ := schema.Marshal(v); return data }
-	about := map[string]any{"hasGroundTruth": false, "targetScope": "span", "scorerDefinition": kind}
-	if run.RunID != "" {
-		about["runId"] = run.RunID
+	var about mastra.Object[mastra.JSON]
+	if schema.Unmarshal(run.Metadata, &about) != nil {
+		about = nil
 	}
+	if _, ok := about.Get("runId"); !ok && run.RunID != "" {
+		about.Set("runId", encode(run.RunID))
+	}
+	about.Set("hasGroundTruth", mastra.JSON("false"))
+	about.Set("targetScope", mastra.JSON(`"span"`))
+	about.Set("scorerDefinition", encode(kind))
 	entity := map[string]string{"workflow_run": "WORKFLOW", "workflow_step": "STEP"}[run.EntityType]
 	if entity == "" {
 		entity = strings.ToUpper(run.EntityType)
@@ -246,7 +252,7 @@ func score(id string, s *mastra.Scorer, kind string, run mastra.ScorerRun, v mas
 	}{named{s.ID, s.Name}, s.Description, s.Judge}, v.Score, v.Reason, map[string]bool{"structuredOutput": false}, mastra.Redact(run.Input), mastra.Redact(run.Output), run.Context,
 		entity, named{run.EntityID, run.EntityName}, run.EntityID, run.ResourceID, run.ThreadID, "LIVE"}
 	return mastra.Score{ID: shown.ID, CreatedAt: at, TraceID: run.TraceID, SpanID: run.SpanID, ScorerID: s.ID, ScorerName: s.Name, Source: "live", Score: v.Score, Reason: v.Reason,
-		ScoreTraceID: trace, Metadata: encode(about), Run: mastra.Redact(encode(shown)),
+		ScoreTraceID: trace, Metadata: mastra.Redact(encode(about)), Run: mastra.Redact(encode(shown)),
 		Origin: mastra.Origin{EntityType: run.EntityType, EntityID: run.EntityID, EntityName: run.EntityName, RootEntityType: run.EntityType, RootEntityID: run.EntityID,
 			RootEntityName: run.EntityName, RunID: run.RunID, ThreadID: run.ThreadID, ResourceID: run.ResourceID}}
 }

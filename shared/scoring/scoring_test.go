@@ -73,7 +73,8 @@ func TestScorers(t *testing.T) {
 		t.Errorf("%d scorers are registered", len(m.AllScorers()))
 	}
 	ctx := mastra.NewContext(t.Context(), m)
-	answer, err := m.Agents.Generate(ctx, m, agent, mastra.AgentCall{Messages: mastra.UserMessage("hi"), ThreadID: "t", ResourceID: "me"})
+	answer, err := m.Agents.Generate(ctx, m, agent, mastra.AgentCall{Messages: mastra.UserMessage("hi"), ThreadID: "t", ResourceID: "me",
+		Tracing: mastra.TracingOptions{Metadata: mastra.JSON(`{"by":"qa","password":"secret"}`)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +99,11 @@ func TestScorers(t *testing.T) {
 		}
 		if s.EntityType == "agent" && (s.TraceID != answer.TraceID || s.ThreadID != "t" || s.ResourceID != "me") {
 			t.Errorf("%+v", s.Origin)
+		}
+		for _, part := range map[string][]string{"agent": {`"by":"qa"`, `"runId":"` + answer.RunID + `"`, `"threadId":"t"`, `"scorerDefinition":`}, "workflow_step": {`"runId":"`, `"hasGroundTruth":false`}}[s.EntityType] {
+			if !strings.Contains(string(s.Metadata), part) || strings.Contains(string(s.Metadata), "secret") {
+				t.Errorf("%s of %s is said: %s, without %s", s.ScorerID, s.EntityType, s.Metadata, part)
+			}
 		}
 	}
 	slices.Sort(got)

@@ -77,7 +77,7 @@ func (x *execution) attempt(g *mastra.Graph, s *mastra.Step, key, at string, rec
 	x.trace.close(sp, out, statusAttributes(out.status))
 	if out.status == mastra.StatusSuccess && len(s.Scorers) > 0 && x.m.Scoring != nil {
 		x.m.Scoring.Score(x.store, x.m, s.Scorers, mastra.ScorerRun{Input: rec.Payload, Output: out.output, EntityType: "workflow_step", EntityID: s.ID, EntityName: x.g.ID,
-			RunID: x.run.ID, TraceID: x.trace.root.TraceID, SpanID: sp.id, ResourceID: x.run.ResourceID, Context: x.run.Context})
+			RunID: x.run.ID, TraceID: x.trace.root.TraceID, SpanID: sp.id, Metadata: x.trace.metadata, ResourceID: x.run.ResourceID, Context: x.run.Context})
 	}
 	if x.log != nil && !quiet {
 		kind := "workflow-step-result"

@@ -126,6 +126,48 @@ func TestScorers(t *testing.T) {
 	}
 }
 
+// The score of a step that waited says that its run was resumed, as its span does.
+func TestAResumedStepIsScored(t *testing.T) {
+	storage, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = storage.Close() })
+	quiet := slog.New(slog.DiscardHandler)
+	runs := runlog.NewSupervisor(quiet)
+	length := mastra.NewScorer("length", "", "", func(_ context.Context, r mastra.ScorerRun) (mastra.Verdict, error) {
+		return mastra.Verdict{Score: float64(len(r.Output))}, nil
+	})
+	flow := mastra.NewWorkflow[word, word]("flow").Then(mastra.NewPausable("ask", func(_ context.Context, in word, answer *word) (word, error) {
+		if answer == nil {
+			return word{}, mastra.Suspend(in)
+		}
+		return *answer, nil
+	}).ScoredBy(length))
+	m, err := mastra.New(mastra.Config{Workflows: []mastra.Workflow{flow}, Backends: mastra.Backends{Storage: storage, Logger: quiet, Engine: engine.New(runs), Scoring: scoring.New(runs)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := mastra.NewContext(t.Context(), m)
+	run, err := m.Engine.Start(ctx, m, flow, mastra.WorkflowCall{Input: mastra.JSON(`{"text":"?"}`)})
+	if err != nil || run.Status != mastra.StatusSuspended {
+		t.Fatalf("%+v, %v", run, err)
+	}
+	if run, err = m.Engine.Resume(ctx, m, flow, mastra.WorkflowResume{RunID: run.ID, Data: mastra.JSON(`{"text":"!"}`)}); err != nil || run.Status != mastra.StatusSuccess {
+		t.Fatalf("%+v, %v", run, err)
+	}
+	if err := runs.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := storage.Scores(t.Context(), mastra.ScoreQuery{Paging: mastra.Paging{PerPage: 9}})
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if got := string(page.Items[0].Metadata); !strings.Contains(got, `"resumed":true,"resumedFromSpanId":"`) {
+		t.Error(got)
+	}
+}
+
 // With a queue a judge of stored traces runs where its work is done: who asks for it needs no model. What is named like a
 // secret is not in the message.
 func TestScoringOnAQueue(t *testing.T) {

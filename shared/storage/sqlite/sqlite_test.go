@@ -514,3 +514,23 @@ func TestExpiredChunksGo(t *testing.T) {
 		t.Errorf("%d, %d, %d are left", left("old"), left("kept"), left("new"))
 	}
 }
+
+// A trace that is deleted while a list is looked through is no part of it.
+func TestATraceGoesBetweenTwoReads(t *testing.T) {
+	s := openNew(t)
+	for _, id := range []string{"a", "b"} {
+		must(t, s.Commit(bg, &mastra.Batch{Spans: []mastra.Span{{TraceID: id, SpanID: id + "1", Name: "run", Type: mastra.SpanAgentRun, StartedAt: 1, EndedAt: 2}}}))
+	}
+	gone := false
+	page, err := s.Traces(bg, mastra.TraceQuery{Paging: mastra.Paging{PerPage: 10}, Match: func(root *mastra.Span) bool {
+		if !gone {
+			gone = true
+			must(t, s.DeleteTraces(bg, []string{"a"}))
+		}
+		return true
+	}})
+	must(t, err)
+	if len(page.Items) != 1 || page.Items[0].TraceID != "b" {
+		t.Errorf("%+v", page.Items)
+	}
+}

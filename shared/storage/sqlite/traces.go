@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"mastralambda/shared/mastra"
@@ -65,9 +66,15 @@ func scanSummary(_ *conn, r row) (s summarized, err error) {
 	return s, err
 }
 
+// errGone is why a pack that was found is not there: it was deleted meanwhile.
+var errGone = errors.New("sqlite: the trace was deleted")
+
 // whole reads the root that is in a pack.
 func (c *conn) whole(pack int64) (mastra.Span, error) {
 	r, err := c.first("SELECT body FROM packs WHERE n = ?", pack)
+	if err == nil && r == nil {
+		err = errGone
+	}
 	if err != nil {
 		return mastra.Span{}, err
 	}
@@ -141,6 +148,9 @@ func (s *Store) matchingTraces(ctx context.Context, l list, q *mastra.TraceQuery
 	return p, s.readers.read(ctx, func(c *conn) error {
 		for _, v := range found.Items {
 			root, err := c.whole(v.pack)
+			if errors.Is(err, errGone) {
+				continue
+			}
 			if err != nil {
 				return err
 			}

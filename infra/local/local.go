@@ -186,7 +186,7 @@ func (p *Process) serve(ctx context.Context, listener net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(p.Mastra.Logger.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(listener) }()
+	go func() { failed <- s.Serve(packing{listener}) }()
 	select {
 	case err := <-failed:
 		return err

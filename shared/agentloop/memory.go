@@ -144,7 +144,7 @@ func (x *run) putTogether() {
 }
 
 // estimated is about how many tokens a message has: four bytes make one in most languages and models.
-func estimated(m *mastra.Message) int { return len(recall.Text(m))/4 + 4 }
+func estimated(m *mastra.Message) int { return line(recall.Text(m)).tokens() }
 
 // appendBeyond appends the system messages of what is remembered beside the conversation.
 func (x *run) appendBeyond(prompt []mastra.PromptMessage) []mastra.PromptMessage {

@@ -133,10 +133,7 @@ func (x *run) noted(ctx context.Context, o *mastra.ObservationalMemory, rec *rec
 	if err != nil {
 		return err
 	}
-	news, ok := between(answer, observedTag)
-	if !ok {
-		news = strings.TrimSpace(answer)
-	}
+	news := observations(answer)
 	if news == "" {
 		return mastra.Errorf(mastra.CodeUpstream, "The observer noted nothing")
 	}
@@ -156,10 +153,7 @@ func (x *run) noted(ctx context.Context, o *mastra.ObservationalMemory, rec *rec
 	if answer, err = x.askObserver(ctx, o, reflecting, "<noted>\n"+within("noted", rec.Text)+"\n</noted>"); err != nil {
 		return nil //nolint:nilerr // what was observed is kept; it is condensed next time
 	}
-	condensed, ok := between(answer, observedTag)
-	if !ok {
-		condensed = strings.TrimSpace(answer)
-	}
+	condensed := observations(answer)
 	if condensed == "" || len(condensed) >= len(rec.Text) {
 		return nil
 	}
@@ -200,6 +194,14 @@ func (x *run) askObserver(ctx context.Context, o *mastra.ObservationalMemory, in
 		return "", mastra.Errorf(mastra.CodeUpstream, "The observer's answer was cut off")
 	}
 	return said.String(), nil
+}
+
+// observations are what an answer has to note: all of it where it has no tag around them.
+func observations(answer string) string {
+	if inner, ok := between(answer, observedTag); ok {
+		return inner
+	}
+	return strings.TrimSpace(answer)
 }
 
 // between is what stands in a tag.

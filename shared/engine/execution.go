@@ -277,7 +277,7 @@ func (x *execution) write(yields bool) error {
 		return errReleased // which releases the run, with what is dirty
 	}
 	up := x.update(true)
-	first, told := x.first, x.told
+	first := x.first
 	watch := first && x.e.handsOver && !x.watched
 	x.mu.Unlock()
 	if watch { // a process that dies is noticed, too: the message comes before the run is there
@@ -285,7 +285,7 @@ func (x *execution) write(yields bool) error {
 			return x.refuse(err)
 		}
 	}
-	return x.commit(&mastra.Batch{Runs: []mastra.RunUpdate{up}, Ahead: yields && (!told || !first)})
+	return x.commit(&mastra.Batch{Runs: []mastra.RunUpdate{up}, Ahead: yields && (!x.told || !first)})
 }
 
 // yielding says that the process stops and nobody waits for the run here: another one may go on with it.

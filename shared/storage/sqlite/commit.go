@@ -13,7 +13,7 @@ func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 	if err != nil {
 		return err
 	}
-	return s.pass(ctx, &write{run: e.write, ahead: b.Ahead, done: make(chan struct{})})
+	return s.pass(ctx, &write{run: e.write, ahead: b.Ahead})
 }
 
 // encoded is a batch ready to be bound.

@@ -255,7 +255,14 @@ func (s *Store) readMessages(ctx context.Context, most int, f func(*conn) error)
 
 func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastra.Thread, messages []mastra.Message, err error) {
 	k := threadKey{mastra.Tenant(ctx), threadID}
-	read := func(c *conn) error {
+	err = s.readMessages(ctx, last, func(c *conn) error {
+		warm := c == s.writer // in its goroutine, whose the tails are
+		if warm {
+			var known bool
+			if t, messages, known = s.tails.recall(k, last); known {
+				return nil
+			}
+		}
 		if t, _, err = c.thread(k.tenant, k.id); err != nil || t == nil || last <= 0 {
 			return err
 		}
@@ -267,23 +274,11 @@ func (s *Store) Recall(ctx context.Context, threadID string, last int) (t *mastr
 			messages = append(messages, scanMessage(r, threadID))
 		}
 		slices.Reverse(messages)
+		if warm {
+			s.tails.keep(k, t, messages, last)
+		}
 		return nil
-	}
-	if last > maxWarm {
-		err = s.readers.read(ctx, read)
-	} else {
-		err = s.readWarm(ctx, func(c *conn) error {
-			var known bool
-			if t, messages, known = s.tails.recall(k, last); known {
-				return nil
-			}
-			err := read(c)
-			if err == nil && t != nil && last > 0 {
-				s.tails.keep(k, t, messages, last)
-			}
-			return err
-		})
-	}
+	})
 	if err != nil {
 		return nil, nil, err
 	}

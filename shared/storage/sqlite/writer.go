@@ -56,19 +56,20 @@ type change struct {
 // submit hands a write to the writer and waits until it is durable. Once it is begun its result is the true one, even
 // if ctx ends meanwhile.
 func (s *Store) submit(ctx context.Context, run func(*tx) error) error {
-	return s.pass(ctx, &write{run: run, done: make(chan struct{})})
+	return s.pass(ctx, &write{run: run})
 }
 
 // readWarm is for small reads that a run makes before its own writes: on the writer's connection, since each commit empties the
 // caches of all others. What it sees may not be on the disk yet. It will be before any later write is said to be.
 func (s *Store) readWarm(ctx context.Context, f func(*conn) error) error {
-	return s.pass(ctx, &write{run: func(t *tx) error { return f(t.conn) }, reads: true, done: make(chan struct{})})
+	return s.pass(ctx, &write{run: func(t *tx) error { return f(t.conn) }, reads: true})
 }
 
 func (s *Store) pass(ctx context.Context, w *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	w.done = make(chan struct{})
 	if err := s.enqueue(ctx, w); err != nil {
 		return err
 	}

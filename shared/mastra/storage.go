@@ -104,6 +104,11 @@ type TraceQuery struct {
 	Tags                             []string // all of them
 	OrderByEnd                       bool
 	Ascending                        bool
+	// Types, where not nil, lists the spans of these types wherever they stand in their traces, instead of roots: each once, as it
+	// was committed last. Then all that is said of a root here is said of such a span.
+	Types []string
+	// ChildError asks for the traces that have, or have not, a failed span below their root.
+	ChildError *bool
 	// Match is a further condition. It sees the root without input, output, attributes and metadata, unless Whole is set.
 	Match func(root *Span) bool
 	Whole bool

@@ -272,6 +272,17 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
+	if q.Types != nil {
+		return s.spansOfTypes(ctx, &q)
+	}
+	if q.ChildError != nil {
+		failed, err := s.failedBelow(ctx, q.From)
+		if err != nil {
+			return nil, err
+		}
+		want, also := *q.ChildError, q.Match
+		q.Match = func(r *mastra.Span) bool { return failed[r.TraceID] == want && (also == nil || also(r)) }
+	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
 	l := list{table: table, index: index1, pks: allShards(tenant, "L"), since: s.since(s.keep.Traces), descending: !q.Ascending, Paging: q.Paging}
 	l.between(q.From, q.To)

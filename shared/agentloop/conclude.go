@@ -103,7 +103,7 @@ func (x *run) keep(failed error, suspended bool) error {
 	if x.stores() && x.answer.ID != "" {
 		b.Messages = []mastra.Message{x.answer}
 	}
-	b.Spans = x.m.Record(x.ctx, x.traced(failed))
+	b.Spans = x.m.Record(x.ctx, x.traced(failed, suspended))
 	ctx := context.WithoutCancel(x.ctx)
 	status := mastra.StatusSuccess
 	switch {

@@ -123,8 +123,10 @@ func (x *run) within(ctx context.Context, c *call, a *mastra.Agent) (sub *run, e
 		return nil, err
 	}
 	sub = newRun(x.r, task, x.m, a, o.Call, model)
+	above := sub.ParentID
 	sub.state = o.State
 	sub.goesOn()
+	sub.ParentID = above
 	if err := sub.prepare(); err != nil {
 		return nil, err
 	}

@@ -399,7 +399,7 @@ func TestTrace(t *testing.T) {
 		t.Errorf("span %s", name)
 	}
 	root := byID[r.SpanID]
-	if root.ParentID != "0123456789abcdef" || string(root.Input) != `[{"role":"user","content":"go"}]` || string(root.Output) != `{"text":"done","files":[]}` ||
+	if root.ParentID != "0123456789abcdef" || string(root.Input) != `"go"` || string(root.Output) != `{"text":"done","files":[]}` ||
 		string(root.Attributes) != `{"conversationId":"t","instructions":"out","availableTools":["agent-inner"]}` ||
 		string(root.Metadata) != `{"k":1,"runId":"`+r.RunID+`","resourceId":"r","threadId":"t"}` || len(root.Tags) != 1 {
 		t.Errorf("%+v", root)

@@ -81,7 +81,7 @@ func (x *run) members() (list []string, find func(kind, name string) *mastra.Too
 func (x *run) route(n int, mayGoOn bool) error {
 	s := &x.Steps[n]
 	s.ResponseID = mastra.NewID() // of the routing agent's run, too
-	span := x.trace.begin(s.StartedAt)
+	span := x.begin(s.StartedAt)
 	x.emitRouting(n)
 	list, find := x.members()
 	asked, err := x.choose(n, list)
@@ -97,8 +97,10 @@ func (x *run) route(n int, mayGoOn bool) error {
 			x.emitChosen(n)
 		}
 	}
-	x.prompt = asked
-	return x.finishStep(n, span, len(asked), mayGoOn, err)
+	if x.prompt = asked; n == 0 || x.asked > len(asked) {
+		x.asked = len(asked)
+	}
+	return x.finishStep(n, span, span, len(asked), mayGoOn, err)
 }
 
 // answer is the network's, where it is done.

@@ -229,7 +229,7 @@ func (x *run) ready() {
 	x.asked = len(x.prompt)
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
 	x.untraced = !x.m.Traces(x.TraceID)
-	x.ctx = mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID})
+	x.ctx = mastra.WithSpan(x.ctx, x.at(x.SpanID))
 	for i := range x.Steps {
 		if s := &x.Steps[i]; s.complete() {
 			x.prompt = x.r.texts.recalled(appendStep(x.prompt, s), s.Came)

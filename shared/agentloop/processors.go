@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
@@ -27,13 +28,23 @@ func (x *run) trips(err error) bool {
 	return true
 }
 
-// process calls one function of a processor and adds its span. What it fails with is told to the caller, as a tool's error is.
-func (x *run) process(i int, phase string, f func(ctx context.Context, p *mastra.Processor) error) error {
+// process calls one function of a processor and adds its span, which says what input it was given. What it fails with is told to the
+// caller, as a tool's error is.
+func (x *run) process(i int, phase string, input func() mastra.JSON, f func(ctx context.Context, p *mastra.Processor) error) error {
 	p := x.agent.Processors[i]
 	began := span{mastra.NewSpanID(), x.now()}
-	ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: began.id, RunID: x.RunID})
+	ctx := mastra.WithSpan(x.ctx, x.at(began.id))
+	var given mastra.JSON
+	if x.m.Traces(x.TraceID) && !x.call.Tracing.HideInput {
+		given = input() // before it is changed
+	}
 	err := x.ofProcessor(p, runlog.Safely(func() error { return f(ctx, p) }))
-	x.processorTraced(i, phase, began, err)
+	if s := x.processorTraced(i, phase, began, err); s != nil {
+		s.Input = given
+		if err == nil {
+			s.Output = mastra.JSON("{}")
+		}
+	}
 	return err
 }
 
@@ -63,6 +74,7 @@ func (x *run) processInput() error {
 		return nil
 	}
 	x.trace.metadata = x.appendMetadata(make([]byte, 0, 160))
+	x.trace.given = x.call.Messages
 	err := x.processMessages(&x.call.Context)
 	if s := x.call.Signal; s != nil && err == nil {
 		x.call.Signal, err = x.processSignal(s)
@@ -88,7 +100,7 @@ func (x *run) processMessages(messages *mastra.Messages) error {
 		if p.Input == nil {
 			continue
 		}
-		err := x.process(i, mastra.PhaseInput, func(ctx context.Context, p *mastra.Processor) (err error) {
+		err := x.process(i, mastra.PhaseInput, func() mastra.JSON { return append(appendGiven([]byte(`{"messages":`), own), '}') }, func(ctx context.Context, p *mastra.Processor) (err error) {
 			own, err = p.Input(ctx, own)
 			return err
 		})
@@ -134,7 +146,10 @@ func (x *run) processed(request *mastra.ModelRequest) (iter.Seq2[mastra.ModelPar
 		if p.InputStep == nil {
 			continue
 		}
-		if err := x.process(i, mastra.PhaseInputStep, func(ctx context.Context, p *mastra.Processor) error { return p.InputStep(ctx, request) }); err != nil {
+		given := func() mastra.JSON {
+			return append(appendBrief(append(appendInt(nil, `{"stepNumber":`, int64(len(x.Steps)-1)), `,"messages":`...), request.Messages), '}')
+		}
+		if err := x.process(i, mastra.PhaseInputStep, given, func(ctx context.Context, p *mastra.Processor) error { return p.InputStep(ctx, request) }); err != nil {
 			return nil, err
 		}
 	}
@@ -152,10 +167,16 @@ func (x *run) processedBy(i int, parts iter.Seq2[mastra.ModelPart, error]) iter.
 	p := x.agent.Processors[i]
 	return func(yield func(mastra.ModelPart, error) bool) {
 		began := span{mastra.NewSpanID(), x.now()}
-		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: began.id, RunID: x.RunID})
+		ctx := mastra.WithSpan(x.ctx, x.at(began.id))
 		var failed error
-		defer func() { x.processorTraced(i, mastra.PhaseOutputStream, began, failed) }()
+		chunks := 0
+		defer func() {
+			if s := x.processorTraced(i, mastra.PhaseOutputStream, began, failed); s != nil && failed == nil {
+				s.Output = append(appendInt(nil, `{"totalChunks":`, int64(chunks)), '}')
+			}
+		}()
 		for part, err := range p.OutputStream(ctx, parts) {
+			chunks++
 			var tripped *mastra.Tripwire
 			if errors.As(err, &tripped) && tripped.ProcessorID == "" {
 				failed = x.ofProcessor(p, err)
@@ -199,7 +220,7 @@ func (x *run) processStep(n int, mayGoOn bool) error {
 		if p.OutputStep == nil {
 			continue
 		}
-		err := x.process(i, mastra.PhaseOutputStep, func(ctx context.Context, p *mastra.Processor) error { return p.OutputStep(ctx, &out) })
+		err := x.process(i, mastra.PhaseOutputStep, func() mastra.JSON { return s.appendWritten(n) }, func(ctx context.Context, p *mastra.Processor) error { return p.OutputStep(ctx, &out) })
 		if err == nil {
 			continue
 		}
@@ -248,7 +269,12 @@ func (x *run) processTool(n int, c *call) error {
 			continue
 		}
 		r := mastra.ToolReturned{Number: n, CallID: c.ID, Tool: c.Name, Args: c.args(), Result: c.Result.Clone()}
-		err := x.process(i, mastra.PhaseToolResult, func(ctx context.Context, p *mastra.Processor) error { return p.ToolResult(ctx, &r) })
+		given := func() mastra.JSON {
+			b := appendMember(appendInt(nil, `{"stepNumber":`, int64(n)), `,"toolCallId":`, c.ID)
+			b = appendJSON(appendMember(b, `,"toolName":`, c.Name), `,"args":`, c.args())
+			return append(appendJSON(b, `,"result":`, r.Result), '}')
+		}
+		err := x.process(i, mastra.PhaseToolResult, given, func(ctx context.Context, p *mastra.Processor) error { return p.ToolResult(ctx, &r) })
 		if err == nil && r.Result.Compact() != nil {
 			err = mastra.Errorf(mastra.CodeUserCode, "The processor %s left a result of a tool that is no JSON", p.ID)
 		}
@@ -282,7 +308,12 @@ func (x *run) processResult() error {
 		if p.OutputResult == nil {
 			continue
 		}
-		err := x.process(i, mastra.PhaseOutputResult, func(ctx context.Context, p *mastra.Processor) error { return p.OutputResult(ctx, &a) })
+		given := func() mastra.JSON {
+			b := appendMember(nil, `{"result":{"text":`, strings.Join(a.Texts, ""))
+			b = appendInt(appendMember(b, `,"finishReason":`, string(a.Finish)), `,"stepCount":`, int64(len(a.Steps)))
+			return append(b, "}}"...)
+		}
+		err := x.process(i, mastra.PhaseOutputResult, given, func(ctx context.Context, p *mastra.Processor) error { return p.OutputResult(ctx, &a) })
 		switch {
 		case err != nil:
 			return err
@@ -316,18 +347,25 @@ var phaseSpans = map[string]struct{ name, entity string }{
 	mastra.PhaseToolResult:   {"tool result processor: ", "tool_result_processor"},
 }
 
-func (x *run) processorTraced(i int, phase string, began span, failed error) {
+// processorTraced adds the span of a processor: below the step that it looks at, else below the run. It is nil where nothing is traced.
+func (x *run) processorTraced(i int, phase string, began span, failed error) *mastra.Span {
 	if !x.m.Traces(x.TraceID) {
-		return
+		return nil
+	}
+	parent := x.SpanID
+	switch phase {
+	case mastra.PhaseInputStep, mastra.PhaseOutputStep, mastra.PhaseToolResult:
+		parent = x.trace.step
 	}
 	p, shown := x.agent.Processors[i], phaseSpans[phase]
-	s := x.newSpan(mastra.SpanProcessorRun, shown.name+p.ID, began, x.SpanID)
+	s := x.newSpan(mastra.SpanProcessorRun, shown.name+p.ID, began, parent)
 	s.EntityType, s.EntityID, s.EntityName = shown.entity, p.ID, p.Shown()
 	b := appendMember(nil, `{"processorPhase":`, phase)
 	b = strconv.AppendInt(append(b, `,"processorIndex":`...), int64(i), 10)
 	b = appendTripwire(b, failed)
 	s.Attributes, s.Error = append(b, '}'), errorJSON(failed)
 	x.trace.spans = append(x.trace.spans, s)
+	return &x.trace.spans[len(x.trace.spans)-1]
 }
 
 // appendTripwire appends what a run was stopped with, as spans show it.

@@ -125,7 +125,8 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 // goesOn begins what a run does after it has waited: what it did before has its spans already.
 func (x *run) goesOn() {
 	x.resumed, x.shown = true, mastra.NewID()
-	x.ParentID, x.SpanID, x.Resumed = x.SpanID, mastra.NewSpanID(), x.now()
+	x.From, x.Traced = generationOf(x.SpanID), len(x.Steps)
+	x.ParentID, x.SpanID, x.Resumed = x.From, mastra.NewSpanID(), x.now()
 }
 
 // commitResumed makes it durable that a run goes on. Its thread's subscribers elsewhere hear of it, and where no other run of the
@@ -205,8 +206,27 @@ func (x *run) answerCall(c mastra.AgentResume) error {
 	if call.Verdict == nil && call.Answer == nil {
 		call.Answer = mastra.JSON("null")
 	}
+	x.Answered = answered(call, c.Data)
 	call.Waits = ""
 	return nil
+}
+
+// answered is what the span of a resumed run shows as its input: the answer, and the call that it is for.
+func answered(c *call, data mastra.JSON) mastra.JSON {
+	var all mastra.Object[mastra.JSON]
+	if data.Kind() != '{' || schema.Unmarshal(data, &all) != nil {
+		all = mastra.Object[mastra.JSON]{{Key: "resumeData", Value: data}}
+	}
+	for _, m := range []struct{ key, value string }{{"toolCallId", c.ID}, {"toolName", c.shownName()}} {
+		if text, err := schema.Marshal(m.value); err == nil {
+			all.Set(m.key, text)
+		}
+	}
+	out, err := schema.Marshal(all)
+	if err != nil {
+		return nil
+	}
+	return out
 }
 
 func below(field string, err error) error {

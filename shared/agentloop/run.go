@@ -88,7 +88,9 @@ func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c m
 	}
 	x.rec.owner, x.rec.fence = r.kept.owner, 1
 	x.TraceID, x.ParentID, x.remote = c.Tracing.Place(ctx)
-	x.nested = mastra.SpanOf(ctx).Inside()
+	if x.nested = mastra.SpanOf(ctx).Inside(); x.nested {
+		x.call.Tracing.Within(ctx)
+	}
 	x.ctx = mastra.WithSpanSink(ctx, &x.sink)
 	return x
 }

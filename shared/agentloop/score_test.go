@@ -52,8 +52,9 @@ func TestAResumedRunIsTracedAndScoredAsOne(t *testing.T) {
 	if first.Name != "agent run: 'a'" || !first.Remote || strings.Contains(string(first.Metadata), "resumed") {
 		t.Errorf("before: %+v", first)
 	}
-	want := `{"k":1,"runId":"run","resumed":true,"resumedFromSpanId":"` + before.SpanID + `"}`
-	if second.Name != "agent run: 'a' (resumed)" || second.Remote || second.ParentID != before.SpanID || second.StartedAt < first.EndedAt || string(second.Metadata) != want {
+	model := spans[slices.IndexFunc(spans, func(s mastra.Span) bool { return s.Type == mastra.SpanModelGeneration })]
+	want := `{"k":1,"runId":"run","resumed":true,"resumedFromSpanId":"` + model.SpanID + `"}`
+	if second.Name != "agent run: 'a' (resumed)" || second.Remote || model.ParentID != before.SpanID || second.ParentID != model.SpanID || second.StartedAt < first.EndedAt || string(second.Metadata) != want {
 		t.Errorf("after: %+v, metadata %s", second, second.Metadata)
 	}
 	for _, s := range spans {

@@ -19,9 +19,12 @@ type state struct {
 	MessageID string      `json:"m"` // of the assistant's message
 	TraceID   string      `json:"t"`
 	ParentID  string      `json:"tp,omitempty"`
-	SpanID    string      `json:"s"`          // of the root span
-	Resumed   mastra.Time `json:"w,omitzero"` // when it last went on from where it waited: its root span begins there, below the one before
-	Epoch     int64       `json:"e"`          // of its chunks
+	SpanID    string      `json:"s"`            // of the root span
+	Resumed   mastra.Time `json:"w,omitzero"`   // when it last went on from where it waited: its root span begins there
+	From      string      `json:"wf,omitempty"` // the model's span of the part before
+	Traced    int         `json:"wn,omitzero"`  // how many steps the parts before have: their tokens are counted there
+	Answered  mastra.JSON `json:"wa,omitzero"`  // what it was resumed with
+	Epoch     int64       `json:"e"`            // of its chunks
 	StartedAt mastra.Time `json:"at"`
 	Inputs    []stamp     `json:"i,omitempty"` // the messages of the request
 	Steps     []step      `json:"n,omitempty"`

@@ -27,7 +27,7 @@ func (x *run) step(n int, mayGoOn bool) error {
 		return x.route(n, mayGoOn)
 	}
 	s := &x.Steps[n]
-	span := x.trace.begin(s.StartedAt)
+	span := x.begin(s.StartedAt)
 	if x.log != nil {
 		x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.messageID(), StartedAt: s.StartedAt})
 	}
@@ -37,22 +37,23 @@ func (x *run) step(n int, mayGoOn bool) error {
 	if err == nil {
 		err = x.processStep(n, mayGoOn)
 	}
-	return x.finishStep(n, span, asked, mayGoOn, err)
+	return x.finishStep(n, span, span, asked, mayGoOn, err)
 }
 
 // goOn goes on with a step whose calls were answered.
 func (x *run) goOn(n int, mayGoOn bool) error {
-	return x.finishStep(n, x.trace.begin(x.ms()), len(x.prompt), mayGoOn, nil)
+	span := x.begin(x.ms())
+	return x.finishStep(n, span, x.trace.generation, len(x.prompt), mayGoOn, nil)
 }
 
-// finishStep runs the tools that the model called, unless err says that it failed.
-func (x *run) finishStep(n int, span span, asked int, mayGoOn bool, err error) error {
+// finishStep runs the tools that the model called, with their spans below tools, unless err says that it failed.
+func (x *run) finishStep(n int, span, tools span, asked int, mayGoOn bool, err error) error {
 	s := &x.Steps[n]
 	if err == nil && x.structured != nil && !s.calledAny() && s.Refused == nil {
 		err = x.finishObject(s)
 	}
 	if err == nil && s.calledAny() {
-		err = x.runTools(n, span)
+		err = x.runTools(n, tools)
 		if err == nil {
 			err = x.ctx.Err()
 		}

@@ -27,6 +27,7 @@ func (x *run) runTools(n int, parent span) error {
 			return err
 		}
 	}
+	x.clientToolsTraced(n)
 	spans := make([]mastra.Span, len(calls))
 	if len(calls) == 1 {
 		spans[0] = x.runTool(calls[0], parent)
@@ -68,6 +69,8 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 	valid := true
 	switch {
 	case c.declined(): // not run; the model is told why
+		c.EndAt = x.ms()
+		return mastra.Span{}
 	case t == nil:
 		c.Error = &mastra.RunError{Name: "ToolNotFoundError", Message: x.unknownTool(c.Name)}
 	case c.Args == nil:
@@ -84,7 +87,7 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 	case t.RequireApproval && c.Verdict == nil && c.Sub == nil:
 		c.Error = &mastra.RunError{Name: "Error", Message: fmt.Sprintf("Tool %q was not run: it requires a person's approval, which cannot be asked for here.", c.Name)}
 	default:
-		ctx := mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.TraceID, SpanID: id, RunID: x.RunID})
+		ctx := mastra.WithSpan(x.ctx, x.at(id))
 		if t.Timeout > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, t.Timeout)
@@ -102,12 +105,12 @@ func (x *run) runTool(c *call, parent span) mastra.Span {
 			return err
 		})
 		if errors.Is(err, errSuspended) {
-			return mastra.Span{}
+			return x.toolTraced(c, t, id, parent, began, valid)
 		}
 		if waits := mastra.Suspended(err); waits != nil && x.asks() {
 			if c.Payload, err = schema.Marshal(waits.Payload); err == nil {
 				c.Result, c.Waits, c.Answer = nil, waitsTool, nil
-				return mastra.Span{}
+				return x.toolTraced(c, t, id, parent, began, valid)
 			}
 		}
 		var invalid *schema.InvalidError

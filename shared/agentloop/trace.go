@@ -2,21 +2,27 @@ package agentloop
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"reflect"
+	"slices"
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/runlog"
 	"mastralambda/shared/schema"
 )
 
 // trace collects the spans of a run. They are encoded once and committed together.
 type trace struct {
-	spans      []mastra.Span
-	generation span
-	recalled   [2]mastra.Time // when recalling began and ended
-	metadata   mastra.JSON    // of every span
+	spans          []mastra.Span
+	generation     span
+	recalled       [2]mastra.Time // when recalling began and ended
+	metadata       mastra.JSON    // of every span
+	step           string         // the span of the step under way
+	parameters     mastra.JSON    // of the model's calls
+	parametersMade bool
+	given          mastra.Messages // what the caller sent, where processors changed it
 }
 
 // span is one that has begun.
@@ -26,11 +32,23 @@ type span struct {
 }
 
 // begin begins the span of a step, and with the first step that of the generation.
-func (t *trace) begin(at int64) span {
-	if t.generation.id == "" {
-		t.generation = span{mastra.NewSpanID(), mastra.Time(at)}
+func (x *run) begin(at int64) span {
+	if x.trace.generation.id == "" {
+		x.trace.generation = span{generationOf(x.SpanID), mastra.Time(at)}
 	}
-	return span{mastra.NewSpanID(), mastra.Time(at)}
+	x.trace.step = mastra.NewSpanID()
+	return span{x.trace.step, mastra.Time(at)}
+}
+
+// generationOf is the id of the generation's span below a run's root. Who resumes the run names it, in any process.
+func generationOf(root string) string {
+	half := len(root) / 2
+	return root[half:] + root[:half]
+}
+
+// at is the place of a span of the run.
+func (x *run) at(id string) mastra.SpanRef {
+	return mastra.SpanRef{TraceID: x.TraceID, SpanID: id, RunID: x.RunID, Options: &x.call.Tracing}
 }
 
 // newSpan is a span of the run's agent.
@@ -46,33 +64,9 @@ func (x *run) appendMetadata(b []byte) []byte {
 	b = appendOptional(b, `,"resourceId":`, x.resourceID)
 	b = appendOptional(b, `,"threadId":`, x.call.ThreadID)
 	if x.Resumed != 0 {
-		b = appendMember(append(b, `,"resumed":true`...), `,"resumedFromSpanId":`, x.ParentID)
+		b = appendMember(append(b, `,"resumed":true`...), `,"resumedFromSpanId":`, cmp.Or(x.From, x.ParentID))
 	}
-	return append(b, '}')
-}
-
-// rootMetadata is the caller's own metadata with the run's.
-func (x *run) rootMetadata() mastra.JSON {
-	own := x.trace.metadata
-	given := mastra.JSON(append([]byte(nil), x.call.Tracing.Metadata...))
-	if len(given) == 0 || given.Kind() != '{' || given.Compact(jsontext.AllowInvalidUTF8(true)) != nil || string(given) == "{}" {
-		return own
-	}
-	var merged mastra.Object[mastra.JSON]
-	for _, data := range []mastra.JSON{given, own} {
-		var o mastra.Object[mastra.JSON]
-		if schema.Unmarshal(data, &o) != nil {
-			return own
-		}
-		for _, m := range o {
-			merged.Set(m.Key, m.Value)
-		}
-	}
-	data, err := schema.Marshal(merged)
-	if err != nil {
-		return own
-	}
-	return data
+	return x.call.Tracing.About(mastra.RequestContextOf(x.ctx), append(b, '}'))
 }
 
 func errorJSON(err error) mastra.JSON {
@@ -83,8 +77,11 @@ func errorJSON(err error) mastra.JSON {
 	return append(appendMember(appendMember(nil, `{"message":`, e.Message), `,"name":`, e.Name), '}')
 }
 
-// appendDetails appends a usage as spans show it.
+// appendDetails appends a usage as spans show it: nothing where the model has said nothing of it.
 func appendDetails(b []byte, u mastra.Usage) []byte {
+	if u == (mastra.Usage{}) {
+		return append(b, "{}"...)
+	}
 	b = appendInt(b, `{"inputTokens":`, int64(u.InputTokens))
 	b = appendInt(b, `,"outputTokens":`, int64(u.OutputTokens))
 	b = appendInt(b, `,"inputDetails":{"text":`, int64(u.InputTokens-u.CachedInputTokens-u.CacheCreationInputTokens))
@@ -134,7 +131,7 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 	b := appendInt(make([]byte, 0, 256), `{"stepIndex":`, int64(n))
 	b = appendMember(b, `,"messageId":`, x.MessageID)
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
-	b = strconv.AppendBool(append(b, `,"isContinued":`...), err == nil && mayGoOn && s.continued())
+	b = strconv.AppendBool(append(b, `,"isContinued":`...), err == nil && mayGoOn && (s.continued() || s.Refused != nil))
 	b = appendMember(b, `,"finishReason":`, string(finish))
 	out.Attributes = append(b, `,"warnings":[]}`...)
 	b = append(make([]byte, 0, 256), out.Metadata[:len(out.Metadata)-1]...)
@@ -142,10 +139,20 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 	b = appendMember(b, `,"modelVersion":`, x.info.Version)
 	out.Metadata = append(appendMember(b, `,"modelProvider":`, x.info.Provider), "}}"...)
 	if !x.call.Tracing.HideInput {
+		if n > 0 && x.Steps[n-1].Refused != nil {
+			prompt = x.Steps[n-1].Refused.told(prompt)
+		}
 		out.Input = appendBrief(make([]byte, 0, 256), prompt)
 	}
 	if !x.call.Tracing.HideOutput {
-		out.Output = s.appendSaid(make([]byte, 0, 128))
+		said := s
+		if s.Refused != nil {
+			said = s.Refused.step()
+		}
+		out.Output = x.appendRead(said.appendSaid(make([]byte, 0, 128)), n)
+		if x.structured != nil {
+			x.objectTraced(n, at)
+		}
 	}
 	if err != nil {
 		out.Error = errorJSON(failure(x.ctx, err))
@@ -167,6 +174,12 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	b := appendInt(make([]byte, 0, 320), `{"stepIndex":`, int64(n))
 	b = appendMember(b, `,"model":`, x.info.ID)
 	b = appendMember(b, `,"provider":`, x.info.Provider)
+	if p := x.parameters(); p != nil {
+		b = append(append(b, `,"parameters":`...), p...)
+	}
+	if x.structured.answered() && !x.structured.InPrompt {
+		b = append(b, `,"responseFormat":"json_schema"`...)
+	}
 	b = append(b, `,"streaming":true,"availableTools":[`...)
 	for _, t := range x.tools {
 		b = appendString(comma(b), t.Name())
@@ -197,6 +210,16 @@ func (s *step) appendSaid(b []byte) []byte {
 	return append(appendCalled(append(b, `,"toolCalls":[`...), s), "]}"...)
 }
 
+// appendWritten is what a step has come to before its tools run.
+func (s *step) appendWritten(n int) []byte {
+	b := appendMember(appendInt(nil, `{"stepNumber":`, int64(n)), `,"finishReason":`, string(s.Finish))
+	b = appendMember(b, `,"text":`, s.text())
+	if calls := appendCalled([]byte{'['}, s); len(calls) > 1 {
+		b = append(append(append(b, `,"toolCalls":`...), calls...), ']')
+	}
+	return append(b, '}')
+}
+
 // toolTraced is the span of a tool call.
 func (x *run) toolTraced(c *call, t *mastra.Tool, id string, parent span, began int64, valid bool) mastra.Span {
 	out := x.newSpan(mastra.SpanToolCall, "tool: '"+c.Name+"'", span{id, mastra.Time(began)}, parent.id)
@@ -206,8 +229,12 @@ func (x *run) toolTraced(c *call, t *mastra.Tool, id string, parent span, began 
 		b = appendOptional(b, `,"toolDescription":`, t.Description)
 	}
 	b = appendMember(b, `,"toolCallId":`, c.ID)
-	b = strconv.AppendBool(append(b, `,"success":`...), valid && c.Error == nil)
-	out.Attributes = append(b, '}')
+	if c.Waits == "" {
+		b = strconv.AppendBool(append(b, `,"success":`...), valid && c.Error == nil)
+	} else {
+		out.EndedAt = x.now()
+	}
+	out.Attributes, out.Context = append(b, '}'), x.contextTraced()
 	if !x.call.Tracing.HideInput {
 		out.Input = c.args()
 	}
@@ -219,20 +246,87 @@ func (x *run) toolTraced(c *call, t *mastra.Tool, id string, parent span, began 
 	return out
 }
 
-// traced are all spans of the run, the root first.
-func (x *run) traced(failed error) []mastra.Span {
+// parameters are the settings of the model's calls, nil where there are none.
+func (x *run) parameters() mastra.JSON {
+	if t := &x.trace; !t.parametersMade {
+		t.parametersMade = true
+		if !reflect.ValueOf(x.call.Settings).IsZero() {
+			if data, err := schema.Marshal(x.call.Settings); err == nil {
+				t.parameters = data
+			}
+		}
+	}
+	return x.trace.parameters
+}
+
+// contextTraced is the request context, which the spans of whoever sees it have.
+func (x *run) contextTraced() mastra.JSON {
+	rc := mastra.RequestContextOf(x.ctx)
+	if len(rc) == 0 || x.call.Tracing.HideInput {
+		return nil
+	}
+	data, err := schema.Marshal(rc)
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// appendRead adds to what step n said, or the last one so far, the object that was read from it.
+func (x *run) appendRead(b []byte, n int) []byte {
+	if x.structured == nil || x.structured.object == nil || n != len(x.Steps)-1 || x.Steps[n].calledAny() {
+		return b
+	}
+	return append(appendJSON(b[:len(b)-1], `,"object":`, x.structured.object), '}')
+}
+
+// objectTraced adds the object to the span of the model's call below at.
+func (x *run) objectTraced(n int, at span) {
+	for i := range x.trace.spans {
+		if s := &x.trace.spans[i]; s.ParentID == at.id && s.Type == mastra.SpanModelInference && s.Output != nil {
+			s.Output = x.appendRead(s.Output, n)
+		}
+	}
+}
+
+// clientToolsTraced adds the spans of the calls of step n that the caller carries out: what it traces of them belongs below.
+func (x *run) clientToolsTraced(n int) {
+	for _, c := range x.Steps[n].calls() {
+		t := x.tool(c.Name)
+		if c.Client == "" || t == nil || x.untraced {
+			continue
+		}
+		s := x.newSpan(mastra.SpanClientTool, "client_tool: '"+c.Name+"'", span{c.Client, x.now()}, x.SpanID)
+		s.EntityType, s.EntityID, s.EntityName = "tool", c.Name, c.Name
+		s.Attributes = append(appendOptional([]byte(`{"toolType":"client-tool"`), `,"toolDescription":`, t.Description), '}')
+		if !x.call.Tracing.HideInput {
+			s.Metadata = append(appendJSON(slices.Clone(s.Metadata[:len(s.Metadata)-1]), `,"args":`, c.args()), '}')
+		}
+		x.trace.spans = append(x.trace.spans, s)
+	}
+}
+
+// traced are all spans of the run, the root first. One that is suspended says what it waits for.
+func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	if x.untraced {
 		return nil
 	}
 	hideInput, hideOutput := x.call.Tracing.HideInput, x.call.Tracing.HideOutput
-	failure := errorJSON(failed)
-	root := x.rootSpan(hideInput, hideOutput, failure)
+	ended := ending{canceled: failed != nil && errors.Is(context.Cause(x.ctx), runlog.ErrCanceled)}
+	if suspended {
+		ended.waits = x.waiting()
+	}
+	if !ended.canceled {
+		ended.failure = errorJSON(failed)
+	}
+	root := x.rootSpan(hideInput, hideOutput, ended)
 	all := make([]mastra.Span, 1, len(x.trace.spans)+4)
 	all[0] = root
-	if x.remembers() {
+	if x.remembers() && x.Resumed == 0 {
 		s := x.newSpan(mastra.SpanMemory, "memory: recall", span{mastra.NewSpanID(), x.trace.recalled[0]}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName, s.EndedAt = "input_processor", "message-history", "MessageHistory", x.trace.recalled[1]
-		s.Attributes = append(appendInt(nil, `{"operationType":"recall","processorPhase":"input","messageCount":`, int64(len(x.remembered))), '}')
+		b := appendInt(make([]byte, 0, 128), `{"operationType":"recall","processorPhase":"input","messageCount":`, int64(len(x.remembered)))
+		s.Attributes = append(appendInt(b, `,"lastMessages":`, int64(x.window)), '}')
 		if !hideInput {
 			s.Input = append(x.appendStoredMessages([]byte(`{"messages":[`), x.in.stored), "]}"...)
 		}
@@ -240,14 +334,14 @@ func (x *run) traced(failed error) []mastra.Span {
 		all = append(all, s)
 	}
 	if x.trace.generation.id != "" && len(x.Steps) > 0 {
-		all = append(all, x.generationSpan(hideInput, hideOutput, failure))
+		all = append(all, x.generationSpan(hideInput, hideOutput, ended))
 	}
 	all = append(all, x.trace.spans...)
 	for _, s := range x.sink.Take() {
 		s.ThreadID, s.ResourceID, s.Metadata = x.call.ThreadID, x.resourceID, x.trace.metadata
 		all = append(all, s)
 	}
-	if x.stores() && x.answer.ID != "" {
+	if x.stores() && x.answer.ID != "" && !suspended {
 		s := x.newSpan(mastra.SpanMemory, "memory: save", span{mastra.NewSpanID(), x.now()}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName = "output_processor", "message-history", "MessageHistory"
 		s.Attributes = append(appendInt(nil, `{"operationType":"save","processorPhase":"outputResult","messageCount":`, int64(len(x.in.stored)+1)), '}')
@@ -272,130 +366,4 @@ func (x *run) appendStoredMessages(b []byte, messages []mastra.Message) []byte {
 		b = append(x.appendOwner(b), '}')
 	}
 	return b
-}
-
-func (x *run) rootSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.Span {
-	name := x.call.Tracing.RootSpanName
-	if name == "" {
-		name = "agent run: '" + x.agent.ID + "'"
-		if x.Resumed != 0 {
-			name += " (resumed)"
-		}
-	}
-	s := x.newSpan(mastra.SpanAgentRun, name, span{x.SpanID, cmp.Or(x.Resumed, x.StartedAt)}, x.ParentID)
-	b := append(make([]byte, 0, 256), '{')
-	if x.remembers() {
-		b = append(appendMember(b, `"conversationId":`, x.threadID), ',')
-	}
-	instructions := x.agent.Instructions
-	if x.call.Instructions != "" {
-		instructions = x.call.Instructions
-	}
-	b = appendMember(b, `"instructions":`, instructions)
-	if len(x.tools) > 0 {
-		b = append(b, `,"availableTools":[`...)
-		for _, t := range x.tools {
-			b = appendString(comma(b), t.Name())
-		}
-		b = append(b, ']')
-	}
-	if x.Tripwire != nil {
-		b = appendTripwire(b, x.Tripwire)
-	}
-	s.Attributes, s.Metadata, s.Tags, s.Error = append(b, '}'), x.rootMetadata(), x.call.Tracing.Tags, failure
-	s.Remote = x.remote && x.Resumed == 0
-	if rc := mastra.RequestContextOf(x.ctx); len(rc) > 0 && !hideInput {
-		s.Context, _ = schema.Marshal(rc) // JSON always encodes
-	}
-	if !hideInput {
-		s.Input = appendBrief(make([]byte, 0, 128), x.in.prompt)
-	}
-	switch {
-	case hideOutput || failure != nil:
-	case x.Tripwire != nil:
-		if data, err := schema.Marshal(x.Tripwire); err == nil {
-			s.Output = append(append([]byte(`{"tripwire":`), data...), '}')
-		}
-	default:
-		b = appendMember(make([]byte, 0, 128), `{"text":`, x.text())
-		s.Output = append(b, `,"files":[]}`...)
-	}
-	return s
-}
-
-// text is what the model wrote in all steps.
-func (x *run) text() string {
-	out := ""
-	for i := range x.Steps {
-		out += x.Steps[i].text()
-	}
-	return out
-}
-
-func (x *run) generationSpan(hideInput, hideOutput bool, failure mastra.JSON) mastra.Span {
-	s := x.newSpan(mastra.SpanModelGeneration, "llm: '"+x.info.ID+"'", x.trace.generation, x.SpanID)
-	last := &x.Steps[len(x.Steps)-1]
-	b := appendMember(make([]byte, 0, 512), `{"model":`, x.info.ID)
-	b = appendMember(b, `,"provider":`, x.info.Provider)
-	b = append(b, `,"streaming":true,"parameters":`...)
-	parameters := mastra.JSON("{}")
-	if !reflect.ValueOf(x.call.Settings).IsZero() {
-		if data, err := schema.Marshal(x.call.Settings); err == nil {
-			parameters = data
-		}
-	}
-	b = append(b, parameters...)
-	if len(x.tools) > 0 {
-		b = append(b, `,"tools":[`...)
-		for _, t := range x.tools {
-			b = appendMember(comma(b), `{"type":"function","name":`, t.Name())
-			b = appendMember(b, `,"description":`, t.Description)
-			b = append(appendJSON(b, `,"parameters":`, t.Input.JSON()), '}')
-		}
-		b = append(b, ']')
-	}
-	finish := last.Finish
-	if finish == "" {
-		finish = mastra.FinishError
-	}
-	b = appendMember(b, `,"finishReason":`, string(finish))
-	b = appendMember(b, `,"responseId":`, last.ResponseID)
-	b = appendMember(b, `,"responseModel":`, last.ModelID)
-	if len(x.Steps[0].Pieces) > 0 {
-		b = appendTime(b, `,"completionStartTime":`, mastra.Time(x.Steps[0].Pieces[0].At))
-	}
-	usage, cost := x.totalUsage().Usage, 0.0
-	for i := range x.Steps {
-		cost += x.Steps[i].Cost
-	}
-	b = appendDetails(append(b, `,"usage":`...), usage)
-	s.Model = &mastra.ModelUse{Provider: x.info.Provider, Model: cmp.Or(last.ModelID, x.info.ID), Usage: usage}
-	if cost > 0 {
-		b = x.appendCost(b, cost)
-		s.Model.Cost = &mastra.Cost{Amount: cost, Unit: "USD"}
-	}
-	s.Attributes = append(b, '}')
-	s.Error = failure
-	if !hideInput {
-		s.Input = append(appendPrompt(append(make([]byte, 0, 256), `{"messages":`...), x.prompt[:x.asked]), '}')
-	}
-	if !hideOutput {
-		b = append(make([]byte, 0, 256), `{"files":[],"reasoning":[`...)
-		for i := range x.Steps {
-			if r := x.Steps[i].reasoning(); r != "" {
-				b = append(appendMember(comma(b), `{"text":`, r), '}')
-			}
-		}
-		b = appendMember(b, `],"sources":[],"text":`, x.text())
-		b = append(b, `,"warnings":[]`...)
-		calls := []byte{'['}
-		for i := range x.Steps {
-			calls = appendCalled(calls, &x.Steps[i])
-		}
-		if len(calls) > 1 {
-			b = append(append(append(b, `,"toolCalls":`...), calls...), ']')
-		}
-		s.Output = append(b, '}')
-	}
-	return s
 }

@@ -86,7 +86,7 @@ func (e *Engine) launch(ctx context.Context, x *execution, how manner) error {
 	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequestContext(inside, x.run.Context))
 	x.store = context.WithoutCancel(task.Context())
 	x.trace = newTrace(ctx, x)
-	x.ctx = mastra.WithSpanSink(mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.run.TraceID, SpanID: x.run.SpanID, RunID: x.run.ID}), &x.trace.sink)
+	x.ctx = mastra.WithSpanSink(mastra.WithSpan(x.ctx, x.trace.at(x.run.SpanID)), &x.trace.sink)
 	if how == streaming || x.run.Epoch > 0 { // once somebody has asked for it, the stream goes on wherever the run does
 		x.run.Epoch++
 		x.log = e.streams.Open(x.store, x.m, runlog.Origin{RunID: x.run.ID, ResourceID: x.run.ResourceID, From: mastra.Position{Epoch: x.run.Epoch}})

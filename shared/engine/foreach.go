@@ -10,19 +10,19 @@ import (
 )
 
 // forEach runs a step on every item of a list. Each turn's result is kept of its own.
-func (x *execution) forEach(g *mastra.Graph, n *mastra.Node, key string, in mastra.JSON, span string) (outcome, error) {
+func (x *execution) forEach(g *mastra.Graph, n *mastra.Node, key string, in mastra.JSON, parent string) (outcome, error) {
 	step := n.Steps[0]
 	k := mastra.StepKey(key, step.ID)
 	rec, known := x.result(k)
 	if done, out := settled(rec); known && done {
-		x.trace.recall(mastra.SpanWorkflowStep, span, step.ID, rec)
+		x.trace.recall(func() span { return x.trace.beginStep(parent, g, step, rec.Payload) }, rec, statusAttributes(rec.Status))
 		return out, nil
 	}
 	if !known {
 		rec = mastra.StepResult{Status: mastra.StatusRunning, Payload: in, StartedAt: x.now()}
 		x.record(k, rec)
 	}
-	s := x.trace.begin(span, "workflow_loop", "loop: 'foreach'", rec.Payload)
+	s := x.trace.begin(g, parent, "workflow_loop", "loop: 'foreach'", rec.Payload)
 	name := mastra.StepName(k)
 	x.emitStep("workflow-step-start", name, "", rec)
 	out, err := x.items(g, n, k, rec.Payload, s.id)
@@ -144,16 +144,16 @@ func (x *execution) items(g *mastra.Graph, n *mastra.Node, key string, list mast
 }
 
 // turn carries out one turn; recalled says that it had come out before.
-func (x *execution) turn(g *mastra.Graph, s *mastra.Step, key string, item mastra.JSON, span string) (out outcome, recalled bool, err error) {
+func (x *execution) turn(g *mastra.Graph, s *mastra.Step, key string, item mastra.JSON, parent string) (out outcome, recalled bool, err error) {
 	rec, known := x.result(key)
 	if done, out := settled(rec); known && done {
-		x.trace.recall(mastra.SpanWorkflowStep, span, s.ID, rec)
+		x.trace.recall(func() span { return x.trace.beginStep(parent, g, s, rec.Payload) }, rec, statusAttributes(rec.Status))
 		return out, true, nil
 	}
 	if !known {
 		rec = mastra.StepResult{Status: mastra.StatusRunning, Payload: item, StartedAt: x.now()}
 	}
-	rec, out, err = x.attempt(g, s, key, key, rec, span, true)
+	rec, out, err = x.attempt(g, s, key, key, rec, parent, true)
 	if err == nil {
 		x.settle(key, rec, out.state)
 	}

@@ -17,10 +17,17 @@ type sleeping struct{ until mastra.Time }
 func (s *sleeping) Error() string { return "the run sleeps until " + s.until.String() }
 
 // sleep waits until the sleep is over, which was settled at its first beginning.
-func (x *execution) sleep(n *mastra.Node, key string, in mastra.JSON, span string) (outcome, error) {
+func (x *execution) sleep(g *mastra.Graph, n *mastra.Node, key string, in mastra.JSON, parent string) (outcome, error) {
 	rec, known := x.result(key)
+	traced := func() span {
+		label := fmt.Sprintf("sleep: %dms", n.Sleep.Milliseconds())
+		if n.Kind == mastra.KindUntil {
+			label = "sleepUntil: " + mastra.Time(rec.WakeAt).String()
+		}
+		return x.trace.begin(g, parent, "workflow_sleep", label, nil)
+	}
 	if done, out := settled(rec); known && done {
-		x.trace.recall("workflow_sleep", span, n.ID, rec)
+		x.trace.recall(traced, rec, sleepAttributes(n, rec.WakeAt))
 		return out, nil
 	}
 	x.worked.Store(true)
@@ -48,11 +55,7 @@ func (x *execution) sleep(n *mastra.Node, key string, in mastra.JSON, span strin
 	}
 	name := mastra.StepName(key)
 	x.emitStep("workflow-step-waiting", name, "", mastra.StepResult{Status: mastra.StatusWaiting, Payload: rec.Payload, StartedAt: rec.StartedAt})
-	label := fmt.Sprintf("sleep: %dms", n.Sleep.Milliseconds())
-	if n.Kind == mastra.KindUntil {
-		label = "sleepUntil: " + mastra.Time(rec.WakeAt).String()
-	}
-	s := x.trace.begin(span, "workflow_sleep", label, nil)
+	s := traced()
 	left := time.Duration(rec.WakeAt-x.now()) * time.Millisecond
 	if x.e.handsOver && left > sleepHere {
 		return outcome{}, &sleeping{mastra.Time(rec.WakeAt)}

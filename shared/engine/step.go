@@ -11,17 +11,17 @@ import (
 )
 
 // step carries out a step, unless its result is on record.
-func (x *execution) step(g *mastra.Graph, s *mastra.Step, key string, in mastra.JSON, span string) (outcome, error) {
+func (x *execution) step(g *mastra.Graph, s *mastra.Step, key string, in mastra.JSON, parent string) (outcome, error) {
 	rec, known := x.result(key)
 	if done, out := settled(rec); known && done {
-		x.trace.recall(mastra.SpanWorkflowStep, span, s.ID, rec)
+		x.trace.recall(func() span { return x.trace.beginStep(parent, g, s, rec.Payload) }, rec, statusAttributes(rec.Status))
 		return out, nil
 	}
 	if !known {
 		rec = mastra.StepResult{Status: mastra.StatusRunning, Payload: in, StartedAt: x.now()}
 		x.record(key, rec)
 	}
-	rec, out, err := x.attempt(g, s, key, key, rec, span, false)
+	rec, out, err := x.attempt(g, s, key, key, rec, parent, false)
 	if err == nil {
 		x.settle(key, rec, out.state)
 	}
@@ -49,7 +49,7 @@ func (x *execution) attempt(g *mastra.Graph, s *mastra.Step, key, at string, rec
 	var suspended *mastra.Suspension
 	var err error
 	if s.Workflow != nil {
-		out, err = x.nested(s, at, rec.Payload, sp)
+		out, err = x.nested(s, at, &rec, sp)
 	} else {
 		out, suspended, err = x.tries(g, s, key, &rec, sp)
 	}
@@ -149,7 +149,7 @@ func (x *execution) tries(g *mastra.Graph, s *mastra.Step, key string, rec *mast
 func (x *execution) call(g *mastra.Graph, s *mastra.Step, key string, rec *mastra.StepResult, sp span) (outcome, *mastra.Suspension, error) {
 	x.worked.Store(true)
 	within := &scope{x: x, g: g, key: key, rec: rec}
-	ctx := mastra.WithStep(mastra.WithSpan(x.ctx, mastra.SpanRef{TraceID: x.trace.root.TraceID, SpanID: sp.id, RunID: x.run.ID}), within)
+	ctx := mastra.WithStep(mastra.WithSpan(x.ctx, x.trace.at(sp.id)), within)
 	var data mastra.JSON
 	failure := runlog.Safely(func() (err error) {
 		data, err = s.Run(ctx, rec.Payload, rec.ResumePayload)
@@ -192,7 +192,8 @@ func (x *execution) call(g *mastra.Graph, s *mastra.Step, key string, rec *mastr
 }
 
 // nested walks the graph of a workflow that is a step, within the same run.
-func (x *execution) nested(s *mastra.Step, key string, in mastra.JSON, sp span) (outcome, error) {
+func (x *execution) nested(s *mastra.Step, key string, rec *mastra.StepResult, sp span) (outcome, error) {
+	in := rec.Payload
 	issues, text, err := check(s.Workflow.In, in)
 	if err != nil {
 		return outcome{}, err
@@ -200,7 +201,7 @@ func (x *execution) nested(s *mastra.Step, key string, in mastra.JSON, sp span) 
 	if len(issues) > 0 {
 		return failed("Step input validation failed: \n%s", text), nil
 	}
-	run := x.trace.begin(sp.id, mastra.SpanWorkflowRun, "workflow run: '"+s.Workflow.ID+"'", in)
+	run := x.trace.beginNested(sp.id, s.Workflow, key, in, rec)
 	out, err := x.walk(s.Workflow, key, in, run.id)
 	if out.status == mastra.StatusBailed { // the workflow around it goes on
 		out.status = mastra.StatusSuccess

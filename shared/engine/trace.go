@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"sync"
 
 	"mastralambda/shared/mastra"
@@ -14,8 +16,10 @@ type trace struct {
 	x        *execution
 	root     mastra.Span
 	metadata mastra.JSON
-	since    int64 // where recalls: steps that ended from then on have no span yet
-	recalls  bool  // the run was taken over: the spans of the process before are lost
+	from     string      // the root span of the part before, where the run was resumed
+	context  mastra.JSON // the request context, where it is shown
+	since    int64       // where recalls: steps that ended from then on have no span yet
+	recalls  bool        // the run was taken over: the spans of the process before are lost
 
 	sink  mastra.SpanSink // what steps and stores add
 	mu    sync.Mutex
@@ -47,10 +51,17 @@ func newTrace(ctx context.Context, x *execution) *trace {
 	case x.taken:
 		started = r.CreatedAt
 	case x.resumed:
-		r.Tracing.ParentSpanID, r.Tracing.RemoteParent, r.SpanID = r.SpanID, false, mastra.NewSpanID()
+		t.from, r.Tracing.ParentSpanID, r.Tracing.RemoteParent, r.SpanID = r.SpanID, r.SpanID, false, mastra.NewSpanID()
+		if above := mastra.SpanOf(ctx); above.Inside() && above.TraceID == r.TraceID { // what called it goes on with it
+			r.Tracing.ParentSpanID = above.SpanID
+		}
 	default:
 		r.TraceID, r.Tracing.ParentSpanID, r.Tracing.RemoteParent = r.Tracing.Place(ctx)
+		r.Tracing.Within(ctx)
 		r.SpanID = mastra.NewSpanID()
+	}
+	if t.from == "" {
+		t.from = r.Tracing.ParentSpanID
 	}
 	var metadata mastra.Object[mastra.JSON]
 	text := func(key, value string) {
@@ -61,51 +72,81 @@ func newTrace(ctx context.Context, x *execution) *trace {
 		text("resourceId", r.ResourceID)
 	}
 	text("runId", r.ID)
-	var own mastra.Object[mastra.JSON]
-	if schema.Unmarshal(r.Tracing.Metadata, &own) == nil {
-		for _, m := range own {
-			metadata.Set(m.Key, m.Value)
-		}
-	}
 	name := "workflow run: '" + x.g.ID + "'"
 	if resumed {
 		name += " (resumed)"
 		metadata.Set("resumed", mastra.JSON("true"))
-		text("resumedFromSpanId", r.Tracing.ParentSpanID)
+		text("resumedFromSpanId", t.from)
 	}
 	if r.Tracing.RootSpanName != "" {
 		name = r.Tracing.RootSpanName
 	}
 	t.metadata, _ = schema.Marshal(metadata)
-	t.root = t.span(r.Tracing.ParentSpanID, mastra.SpanWorkflowRun, name, input)
-	t.root.SpanID, t.root.Tags, t.root.StartedAt, t.root.Remote = r.SpanID, r.Tracing.Tags, started, r.Tracing.RemoteParent
+	t.metadata = r.Tracing.About(r.Context, t.metadata)
 	if len(r.Context) > 0 && !r.Tracing.HideInput {
-		t.root.Context, _ = schema.Marshal(r.Context)
+		t.context, _ = schema.Marshal(r.Context)
 	}
+	t.root = t.span(x.g, r.Tracing.ParentSpanID, mastra.SpanWorkflowRun, name, input)
+	t.root.SpanID, t.root.Tags, t.root.StartedAt, t.root.Remote = r.SpanID, r.Tracing.Tags, started, r.Tracing.RemoteParent
+	t.root.Context = t.context
 	t.spans = make([]mastra.Span, 1, len(x.g.Nodes)+2) // the root stands first
 	return t
 }
 
-func (t *trace) span(parent, kind, name string, input mastra.JSON) mastra.Span {
+// at is the place of a span of the run.
+func (t *trace) at(id string) mastra.SpanRef {
+	r := &t.x.run
+	return mastra.SpanRef{TraceID: r.TraceID, SpanID: id, RunID: r.ID, Options: &r.Tracing}
+}
+
+func (t *trace) span(g *mastra.Graph, parent, kind, name string, input mastra.JSON) mastra.Span {
 	r := &t.x.run
 	s := mastra.Span{TraceID: r.TraceID, ParentID: parent, Name: name, Type: kind, StartedAt: mastra.TimeOf(t.x.m.Now()),
-		EntityType: "workflow_run", EntityID: t.x.g.ID, EntityName: t.x.g.ID, RunID: r.ID, ResourceID: r.ResourceID, Metadata: t.metadata}
+		EntityType: "workflow_run", EntityID: g.ID, EntityName: g.ID, RunID: r.ID, ResourceID: r.ResourceID, Metadata: t.metadata}
 	if !r.Tracing.HideInput {
 		s.Input = input
 	}
 	return s
 }
 
-func (t *trace) begin(parent, kind, name string, input mastra.JSON) span {
-	s := t.span(parent, kind, name, input)
+func (t *trace) begin(g *mastra.Graph, parent, kind, name string, input mastra.JSON) span {
+	s := t.span(g, parent, kind, name, input)
 	s.SpanID = mastra.NewSpanID()
 	return span{&s, s.SpanID}
 }
 
 func (t *trace) beginStep(parent string, g *mastra.Graph, step *mastra.Step, input mastra.JSON) span {
-	s := t.begin(parent, mastra.SpanWorkflowStep, "workflow step: '"+step.ID+"'", input)
-	s.EntityType, s.EntityID, s.EntityName = "workflow_step", step.ID, g.ID
+	s := t.begin(g, parent, mastra.SpanWorkflowStep, "workflow step: '"+step.ID+"'", input)
+	s.EntityType, s.EntityID, s.EntityName, s.Context = "workflow_step", step.ID, g.ID, t.context
 	return s
+}
+
+// beginNested begins the span of a workflow that is the step at key. Whoever goes on with it, in any process, knows its id.
+func (t *trace) beginNested(parent string, g *mastra.Graph, key string, in mastra.JSON, rec *mastra.StepResult) span {
+	name := "workflow run: '" + g.ID + "'"
+	resumed := rec.ResumedAt > 0 && rec.ResumedAt >= t.since && t.from != ""
+	if resumed {
+		name, in = name+" (resumed)", rec.ResumePayload
+	}
+	s := t.begin(g, parent, mastra.SpanWorkflowRun, name, in)
+	s.SpanID = nestedID(t.root.SpanID, key)
+	s.id = s.SpanID
+	if resumed {
+		var metadata mastra.Object[mastra.JSON]
+		if schema.Unmarshal(t.metadata, &metadata) == nil {
+			from, _ := schema.Marshal(nestedID(t.from, key))
+			metadata.Set("resumedFromSpanId", from)
+			s.Metadata, _ = schema.Marshal(metadata)
+		}
+	}
+	return s
+}
+
+// nestedID is the span of the workflow at key, in the part of the run whose root span is root.
+func nestedID(root, key string) string {
+	h := fnv.New64a()
+	h.Write([]byte(root + key))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func (t *trace) close(s span, out outcome, attributes mastra.JSON) {
@@ -122,14 +163,14 @@ func (t *trace) close(s span, out outcome, attributes mastra.JSON) {
 	t.spans = append(t.spans, *s.Span)
 }
 
-// recall makes the span of a step that another process carried out, where that process could not write it.
-func (t *trace) recall(kind, parent, step string, rec mastra.StepResult) {
+// recall makes the span of what another process carried out, where that process could not write it.
+func (t *trace) recall(begin func() span, rec mastra.StepResult, attributes mastra.JSON) {
 	if !t.recalls || rec.EndedAt < t.since || rec.EndedAt == 0 {
 		return
 	}
-	s := t.begin(parent, kind, "workflow step: '"+step+"'", rec.Payload)
-	s.StartedAt, s.EntityType, s.EntityID = mastra.Time(rec.StartedAt), "workflow_step", step
-	t.close(s, outcome{status: rec.Status, output: rec.Output, err: rec.Error}, statusAttributes(rec.Status))
+	s := begin()
+	s.StartedAt = mastra.Time(rec.StartedAt)
+	t.close(s, outcome{status: rec.Status, output: rec.Output, err: rec.Error}, attributes)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.spans[len(t.spans)-1].EndedAt = mastra.Time(rec.EndedAt)
@@ -195,9 +236,9 @@ func forEachAttributes(concurrency int) mastra.JSON {
 
 func sleepAttributes(n *mastra.Node, until int64) mastra.JSON {
 	if n.Kind == mastra.KindUntil {
-		return mastra.JSON(fmt.Sprintf(`{"untilDate":%q,"sleepType":"fixed"}`, mastra.Time(until)))
+		return mastra.JSON(fmt.Sprintf(`{"untilDate":%q,"sleepType":"fixed","entryId":%q}`, mastra.Time(until), n.ID))
 	}
-	return mastra.JSON(fmt.Sprintf(`{"durationMs":%d,"sleepType":"fixed"}`, n.Sleep.Milliseconds()))
+	return mastra.JSON(fmt.Sprintf(`{"durationMs":%d,"sleepType":"fixed","entryId":%q}`, n.Sleep.Milliseconds(), n.ID))
 }
 
 func attributes(v any) mastra.JSON {

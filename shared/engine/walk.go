@@ -62,7 +62,7 @@ func (x *execution) node(g *mastra.Graph, n *mastra.Node, key string, in mastra.
 		x.enter(key, n.Steps[0].ID)
 		return x.step(g, n.Steps[0], mastra.StepKey(key, n.Steps[0].ID), in, span)
 	case mastra.KindParallel:
-		s := x.container(n, key, span, "workflow_parallel", fmt.Sprintf("parallel: '%d branches'", len(n.Steps)), in)
+		s := x.container(g, n, key, span, "workflow_parallel", fmt.Sprintf("parallel: '%d branches'", len(n.Steps)), in)
 		out, err := x.all(g, n.Steps, key, in, s.id)
 		x.trace.close(s, out, parallelAttributes(n.Steps))
 		return out, err
@@ -74,25 +74,25 @@ func (x *execution) node(g *mastra.Graph, n *mastra.Node, key string, in mastra.
 		return x.loop(g, n, key, in, span)
 	case mastra.KindSleep, mastra.KindUntil:
 		x.enter(key, n.ID)
-		return x.sleep(n, mastra.StepKey(key, n.ID), in, span)
+		return x.sleep(g, n, mastra.StepKey(key, n.ID), in, span)
 	}
 	return failed("the engine does not know nodes of kind %q", n.Kind), nil
 }
 
 // container begins the span of a node around steps; there is none where all that was begun of it is done already.
-func (x *execution) container(n *mastra.Node, key, parent, kind, name string, in mastra.JSON) span {
+func (x *execution) container(g *mastra.Graph, n *mastra.Node, key, parent, kind, name string, in mastra.JSON) span {
 	begun := false
 	for _, s := range n.Steps {
 		rec, known := x.result(mastra.StepKey(key, s.ID))
 		if known && rec.Status != mastra.StatusSuccess {
-			return x.trace.begin(parent, kind, name, in)
+			return x.trace.begin(g, parent, kind, name, in)
 		}
 		begun = begun || known
 	}
 	if begun {
 		return span{id: parent}
 	}
-	return x.trace.begin(parent, kind, name, in)
+	return x.trace.begin(g, parent, kind, name, in)
 }
 
 // enter notes in the run's path that a plain step begins.
@@ -167,7 +167,7 @@ func (x *execution) all(g *mastra.Graph, steps []*mastra.Step, key string, in ma
 
 // branch carries out the arms whose conditions hold.
 func (x *execution) branch(g *mastra.Graph, n *mastra.Node, key string, in mastra.JSON, span string) (outcome, error) {
-	s := x.container(n, key, span, "workflow_conditional", fmt.Sprintf("conditional: '%d conditions'", len(n.Conditions)), in)
+	s := x.container(g, n, key, span, "workflow_conditional", fmt.Sprintf("conditional: '%d conditions'", len(n.Conditions)), in)
 	var chosen []int
 	for i, step := range n.Steps {
 		if x.known(mastra.StepKey(key, step.ID)) {
@@ -176,7 +176,7 @@ func (x *execution) branch(g *mastra.Graph, n *mastra.Node, key string, in mastr
 	}
 	if chosen == nil { // nothing on record: the arms were not chosen yet
 		for i := range n.Conditions {
-			holds, out := x.holds(&n.Conditions[i], i, fmt.Sprintf("condition '%d'", i), n.Steps[i].ID, in, s.id)
+			holds, out := x.holds(g, &n.Conditions[i], i, fmt.Sprintf("condition '%d'", i), n.Steps[i].ID, in, s.id)
 			if out.status == mastra.StatusFailed {
 				x.trace.close(s, out, nil)
 				return out, nil
@@ -196,8 +196,8 @@ func (x *execution) branch(g *mastra.Graph, n *mastra.Node, key string, in mastr
 }
 
 // holds asks a condition; the outcome is failed where it cannot be asked.
-func (x *execution) holds(c *mastra.Condition, i int, name, step string, in mastra.JSON, span string) (holds bool, out outcome) {
-	s := x.trace.begin(span, "workflow_conditional_eval", name, in)
+func (x *execution) holds(g *mastra.Graph, c *mastra.Condition, i int, name, step string, in mastra.JSON, span string) (holds bool, out outcome) {
+	s := x.trace.begin(g, span, "workflow_conditional_eval", name, in)
 	err := runlog.Safely(func() (err error) {
 		holds, err = c.Holds(in)
 		return err
@@ -217,19 +217,19 @@ func (x *execution) holds(c *mastra.Condition, i int, name, step string, in mast
 }
 
 // loop repeats a step on its own output.
-func (x *execution) loop(g *mastra.Graph, n *mastra.Node, key string, in mastra.JSON, span string) (outcome, error) {
+func (x *execution) loop(g *mastra.Graph, n *mastra.Node, key string, in mastra.JSON, parent string) (outcome, error) {
 	step := n.Steps[0]
 	k := mastra.StepKey(key, step.ID)
 	rec, known := x.result(k)
 	if done, out := settled(rec); known && done {
-		x.trace.recall(mastra.SpanWorkflowStep, span, step.ID, rec)
+		x.trace.recall(func() span { return x.trace.beginStep(parent, g, step, rec.Payload) }, rec, statusAttributes(rec.Status))
 		return out, nil
 	}
 	if !known {
 		rec = mastra.StepResult{Status: mastra.StatusRunning, Payload: in, StartedAt: x.now(), Metadata: &mastra.StepMeta{Iterations: 1}}
 		x.record(k, rec)
 	}
-	s := x.trace.begin(span, "workflow_loop", fmt.Sprintf("loop: '%s'", n.LoopType()), in)
+	s := x.trace.begin(g, parent, "workflow_loop", fmt.Sprintf("loop: '%s'", n.LoopType()), in)
 	out, err := x.turns(g, n, k, rec, s.id)
 	rec, _ = x.result(k)
 	turns := 0
@@ -260,7 +260,7 @@ func (x *execution) turns(g *mastra.Graph, n *mastra.Node, key string, rec mastr
 			x.settle(key, next, out.state)
 			return out, nil
 		}
-		holds, asked := x.holds(n.Until, turn-1, fmt.Sprintf("condition: '%s'", n.LoopType()), step.ID, out.output, span)
+		holds, asked := x.holds(g, n.Until, turn-1, fmt.Sprintf("condition: '%s'", n.LoopType()), step.ID, out.output, span)
 		if asked.status == mastra.StatusFailed {
 			next.Status, next.Error = mastra.StatusFailed, asked.err
 			x.settle(key, next, out.state)

@@ -96,6 +96,7 @@ type InputMessage struct {
 	Content  InputContent `json:"content,omitempty"`
 	Parts    []Part       `json:"parts,omitempty"` // UI messages carry parts instead of content
 	Metadata JSON         `json:"metadata,omitempty"`
+	Bare     bool         `json:"-"` // it came as a text alone, without a role
 }
 
 // InputContent is text or parts; on the wire a string, a list of parts, or an object {format: 2, parts}.
@@ -103,7 +104,7 @@ type InputContent []Part
 
 // UserMessage is the shortest input: one message of the user.
 func UserMessage(text string) Messages {
-	return Messages{{Role: "user", Content: InputContent{{Type: PartText, Text: text}}}}
+	return Messages{{Role: "user", Content: InputContent{{Type: PartText, Text: text}}, Bare: true}}
 }
 
 // All are the parts of the message, wherever they came in.

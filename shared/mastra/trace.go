@@ -20,6 +20,7 @@ const (
 	SpanEmbedding       = "rag_embedding"
 	SpanScorerRun       = "scorer_run"
 	SpanProcessorRun    = "processor_run"
+	SpanClientTool      = "client_tool_call" // a call that the caller carries out
 )
 
 // Span is one timed piece of a run. IDs are hexadecimal as in W3C trace context: 16 bytes for traces, 8 for spans.
@@ -109,9 +110,12 @@ type TracingOptions struct {
 	RootSpanName string   `json:"rootSpanName,omitempty" maxLength:"256"`
 	Tags         []string `json:"tags,omitempty" maxItems:"64"`
 	Metadata     JSON     `json:"metadata,omitzero"`
-	HideInput    bool     `json:"hideInput,omitzero"`
-	HideOutput   bool     `json:"hideOutput,omitzero"`
-	RemoteParent bool     `json:"remoteParent,omitzero"` // the parent is a caller, outside of this program
+	// RequestContextKeys name entries of the request context that become metadata of the spans, "user.id" one within an entry.
+	RequestContextKeys []string `json:"requestContextKeys,omitempty" maxItems:"64"`
+
+	HideInput    bool `json:"hideInput,omitzero"`
+	HideOutput   bool `json:"hideOutput,omitzero"`
+	RemoteParent bool `json:"remoteParent,omitzero"` // the parent is a caller, outside of this program
 }
 
 // Place says where in a trace a run that ctx calls stands: within what calls it, below the caller's own span, or in a trace
@@ -129,11 +133,31 @@ func (t *TracingOptions) Place(ctx context.Context) (traceID, parent string, rem
 	return NewTraceID(), "", false
 }
 
+// Within takes over what was wished of the run that ctx stands in: what it hides and says of itself holds for all that it calls.
+func (t *TracingOptions) Within(ctx context.Context) {
+	above := SpanOf(ctx)
+	if !above.Inside() || above.Options == nil {
+		return
+	}
+	o := above.Options
+	t.HideInput, t.HideOutput = t.HideInput || o.HideInput, t.HideOutput || o.HideOutput
+	if len(t.Metadata) == 0 {
+		t.Metadata = o.Metadata
+	}
+	if len(t.RequestContextKeys) == 0 {
+		t.RequestContextKeys = o.RequestContextKeys
+	}
+}
+
+// At is the place of a span of the same run.
+func (r SpanRef) At(spanID string) SpanRef { r.SpanID = spanID; return r }
+
 // SpanRef is the place in a trace that ctx stands at.
 type SpanRef struct {
 	TraceID, SpanID string
-	RunID           string // "" where none is known
-	Remote          bool   // it is a caller's, from outside of this program
+	RunID           string          // "" where none is known
+	Remote          bool            // it is a caller's, from outside of this program
+	Options         *TracingOptions // of the run; nil: none
 }
 
 // Inside says that it is within a run of this program.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"mastralambda/shared/schema"
 )
 
 // Tracing says what of runs is recorded. The zero value records everything.
@@ -78,4 +80,62 @@ func TraceparentOf(ctx context.Context) string {
 		flags = "00"
 	}
 	return "00-" + at.TraceID + "-" + at.SpanID + "-" + flags
+}
+
+// About is metadata of a span with what the caller wants to be said of it beside: own wins.
+func (t *TracingOptions) About(rc RequestContext, own JSON) JSON {
+	given := t.Metadata
+	if (len(given) == 0 || given.Kind() != '{') && len(t.RequestContextKeys) == 0 {
+		return own
+	}
+	var all Object[JSON]
+	for _, key := range t.RequestContextKeys {
+		path := strings.Split(key, ".")
+		if v := entryOf(rc[path[0]], path[1:]); len(v) > 0 {
+			setEntry(&all, path, v)
+		}
+	}
+	for _, data := range []JSON{given, own} {
+		var o Object[JSON]
+		if len(data) == 0 || schema.Unmarshal(data, &o) != nil {
+			continue
+		}
+		for _, m := range o {
+			all.Set(m.Key, m.Value)
+		}
+	}
+	data, err := schema.Marshal(all)
+	if err != nil {
+		return own
+	}
+	return data
+}
+
+// entryOf is what a path leads to within v, nil where it leads to nothing.
+func entryOf(v JSON, path []string) JSON {
+	for _, key := range path {
+		var o Object[JSON]
+		if len(v) == 0 || schema.Unmarshal(v, &o) != nil {
+			return nil
+		}
+		v, _ = o.Get(key)
+	}
+	return v
+}
+
+// setEntry puts v where a path leads to.
+func setEntry(o *Object[JSON], path []string, v JSON) {
+	if len(path) > 1 {
+		var within Object[JSON]
+		if have, ok := o.Get(path[0]); ok && schema.Unmarshal(have, &within) != nil {
+			within = nil
+		}
+		setEntry(&within, path[1:], v)
+		data, err := schema.Marshal(within)
+		if err != nil {
+			return
+		}
+		v = data
+	}
+	o.Set(path[0], v)
 }

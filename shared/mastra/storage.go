@@ -149,7 +149,7 @@ type Batch struct {
 	Messages []Message
 	Runs     []RunUpdate
 	Claims   []ClaimUpdate
-	Spans    []Span // a span of the same trace and id is replaced
+	Spans    []Span // a span of the same trace and id, which started at the same time, is replaced
 	Chunks   []ChunkBlock
 	Scores   []Score
 	Feedback []Feedback

@@ -62,6 +62,9 @@ func BenchmarkStored(b *testing.B) {
 	list := func(in observability.TracesInput) func() error {
 		return func() error { _, err := observability.TracesLight(ctx, m, in); return err }
 	}
+	branches := func(in observability.TracesInput) func() error {
+		return func() error { _, err := observability.Branches(ctx, m, in); return err }
+	}
 	query := func(where string) func() error {
 		return func() error {
 			_, err := observability.QueryTraces(ctx, m, observability.QueryBody{Body: mastra.JSON(`{` + day + `,"page":{"limit":25}` + where + `}`)})
@@ -95,7 +98,16 @@ func BenchmarkStored(b *testing.B) {
 		{"breakdown", func() error { _, err := observability.BreakDownMetrics(ctx, m, broken); return err }},
 		{"timeseries", func() error { _, err := observability.MetricSeries(ctx, m, line); return err }},
 		{"percentiles", func() error { _, err := observability.MetricPercentiles(ctx, m, ranks); return err }},
-		{"branches", func() error { _, err := observability.Branches(ctx, m, observability.TracesInput{}); return err }},
+		{"branches", branches(observability.TracesInput{})},
+		{"branches/entity", branches(observability.TracesInput{EntityID: "agent3"})},
+		{"branches/error", branches(observability.TracesInput{Status: "error"})},
+		{"branches/tool calls", branches(observability.TracesInput{SpanType: mastra.SpanToolCall})},
+		{"list/resource", list(observability.TracesInput{ResourceID: "user77"})},
+		{"list/run", list(observability.TracesInput{RunID: "run777"})},
+		{"list/tag", list(observability.TracesInput{Tags: observability.Texts{"none"}})},
+		{"list/by end", list(observability.TracesInput{Listing: observability.Listing{Field: "endedAt"}})},
+		{"list/failed child", list(observability.TracesInput{HasChildError: new(true)})},
+		{"query/no span", query(`,"where":{"spans":{"some":{"op":"eq","left":{"path":"name"},"right":{"literal":"none"}}}}`)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {

@@ -72,24 +72,26 @@ func step[T any](l *Listing, all []T, until mastra.Time, at func(*T) mastra.Time
 }
 
 func (in *TracesInput) delta(ctx context.Context, m *mastra.Mastra) ([]mastra.Span, *Delta, string, error) {
-	after, until, first, err := in.since(m)
-	if err != nil || first {
-		_, d, cursor := step(&in.Listing, []mastra.Span(nil), until, func(s *mastra.Span) mastra.Time { return s.EndedAt })
-		return nil, d, cursor, err
+	q, none, err := in.query(ctx, m)
+	if err != nil {
+		return nil, nil, "", err
 	}
-	asked := *in
-	asked.Listing = Listing{PerPage: 1}
-	q, none, err := asked.query(ctx, m)
+	return in.deltaOf(ctx, m, q, none)
+}
+
+// deltaOf is what of a list has ended since the cursor.
+func (in *TracesInput) deltaOf(ctx context.Context, m *mastra.Mastra, q mastra.TraceQuery, none bool) ([]mastra.Span, *Delta, string, error) {
+	after, until, first, err := in.since(m)
 	if err != nil {
 		return nil, nil, "", err
 	}
 	var found []mastra.Span
-	if !none {
+	if !none && !first {
 		q.From = max(q.From, after-longest)
 		also := q.Match
 		q.Match = func(s *mastra.Span) bool { return s.EndedAt > after && s.EndedAt <= until && (also == nil || also(s)) }
-		q.PerPage = 1000
-		page, err := m.Storage.Traces(ctx, q)
+		q.OrderByEnd, q.Ascending, q.Paging = false, false, mastra.Paging{PerPage: 1000}
+		page, err := in.find(ctx, m, &q)
 		if err != nil {
 			return nil, nil, "", err
 		}

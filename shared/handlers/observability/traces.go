@@ -65,7 +65,7 @@ var runName = regexp.MustCompile(`^(agent|workflow) run: '([^']+)'$`)
 func (in *TracesInput) query(ctx context.Context, m *mastra.Mastra) (q mastra.TraceQuery, none bool, err error) {
 	q = mastra.TraceQuery{EntityType: cmp.Or(in.EntityType, in.RootEntityType), EntityID: cmp.Or(in.EntityID, in.RootEntityID), EntityName: cmp.Or(in.EntityName, in.RootEntityName),
 		SpanType: in.SpanType, Name: in.Name, Status: in.Status, RunID: in.RunID, ThreadID: in.ThreadID, ResourceID: mastra.Resource(ctx, in.ResourceID), Tags: in.Tags,
-		OrderByEnd: in.Field == "endedAt", Ascending: in.Direction == "ASC", Paging: in.paging()}
+		ChildError: in.HasChildError, OrderByEnd: in.Field == "endedAt", Ascending: in.Direction == "ASC", Paging: in.paging()}
 	if in.ResourceID != "" && q.ResourceID != in.ResourceID {
 		none = true
 	}
@@ -82,9 +82,6 @@ func (in *TracesInput) query(ctx context.Context, m *mastra.Mastra) (q mastra.Tr
 		in.Environment != "" && in.Environment != m.Tracing.Environment || in.ServiceName != "" && in.ServiceName != m.Tracing.ServiceName ||
 		in.RootEntityType != "" && q.EntityType != in.RootEntityType || in.RootEntityID != "" && q.EntityID != in.RootEntityID || in.RootEntityName != "" && q.EntityName != in.RootEntityName
 	var conditions []func(*mastra.Span) bool
-	if in.TraceID != "" {
-		conditions = append(conditions, func(s *mastra.Span) bool { return s.TraceID == in.TraceID })
-	}
 	if in.EndedAt != (Range{}) {
 		conditions = append(conditions, func(s *mastra.Span) bool { return s.EndedAt != 0 && in.EndedAt.has(s.EndedAt) })
 	}
@@ -97,18 +94,6 @@ func (in *TracesInput) query(ctx context.Context, m *mastra.Mastra) (q mastra.Tr
 			q.Whole = true
 			conditions = append(conditions, func(s *mastra.Span) bool { return aboutSpan(s, key) == want })
 		}
-	}
-	if in.HasChildError != nil && !none {
-		failed := map[string]bool{}
-		err = m.Storage.Outlines(ctx, mastra.SpanQuery{From: q.From}, func(spans []mastra.Span) bool {
-			for i := range spans {
-				if !spans[i].Root() && len(spans[i].Error) > 0 {
-					failed[spans[i].TraceID] = true
-				}
-			}
-			return true
-		})
-		conditions = append(conditions, func(s *mastra.Span) bool { return failed[s.TraceID] == *in.HasChildError })
 	}
 	if len(conditions) > 0 {
 		q.Match = func(s *mastra.Span) bool {
@@ -128,15 +113,19 @@ func (in *TracesInput) read(ctx context.Context, m *mastra.Mastra) (*mastra.Page
 	if err != nil || none {
 		return &mastra.Page[mastra.Span]{}, q.Paging, err
 	}
-	if in.TraceID != "" && in.Page == 0 { // one trace is found by its id
-		page, err := one(ctx, m, in.TraceID, &q)
-		return page, q.Paging, err
-	}
-	page, err := m.Storage.Traces(ctx, q)
+	page, err := in.find(ctx, m, &q)
 	return page, q.Paging, err
 }
 
-// one is the page of a single trace, where its root is what is asked for.
+// find asks the storage, of one trace by its id.
+func (in *TracesInput) find(ctx context.Context, m *mastra.Mastra, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
+	if in.TraceID != "" {
+		return one(ctx, m, in.TraceID, q)
+	}
+	return m.Storage.Traces(ctx, *q)
+}
+
+// one is the page of a single trace: its root, or its spans of some types, where they are what is asked for.
 func one(ctx context.Context, m *mastra.Mastra, traceID string, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
 	p := &mastra.Page[mastra.Span]{}
 	spans, err := m.Storage.Trace(ctx, traceID)
@@ -146,24 +135,52 @@ func one(ctx context.Context, m *mastra.Mastra, traceID string, q *mastra.TraceQ
 	if err != nil {
 		return nil, err
 	}
+	failed := slices.ContainsFunc(spans, func(s mastra.Span) bool { return !s.Root() && len(s.Error) > 0 })
+	if q.ChildError != nil && failed != *q.ChildError {
+		return p, nil
+	}
+	root := -1
 	for i := range spans {
-		r := &spans[i]
-		if !r.Root() || q.From != 0 && r.StartedAt < q.From || q.To != 0 && r.StartedAt > q.To || !q.Match(r) {
-			continue
-		}
-		fits := true
-		for _, f := range [...][2]string{{q.EntityType, r.EntityType}, {q.EntityID, r.EntityID}, {q.EntityName, r.EntityName}, {q.SpanType, r.Type}, {q.Name, r.Name},
-			{q.Status, r.Status()}, {q.RunID, r.RunID}, {q.ThreadID, r.ThreadID}, {q.ResourceID, r.ResourceID}} {
-			fits = fits && (f[0] == "" || f[0] == f[1])
-		}
-		for _, t := range q.Tags {
-			fits = fits && slices.Contains(r.Tags, t)
-		}
-		if fits {
-			p.Items, p.Total = []mastra.Span{*r}, 1
+		if spans[i].Root() {
+			root = i
 		}
 	}
+	var found []mastra.Span
+	for i := range spans {
+		if (q.Types == nil && i == root || slices.Contains(q.Types, spans[i].Type)) && asked(q, &spans[i]) {
+			found = append(found, spans[i])
+		}
+	}
+	slices.SortStableFunc(found, func(a, b mastra.Span) int {
+		c := cmp.Compare(a.StartedAt, b.StartedAt)
+		if q.OrderByEnd {
+			c = cmp.Compare(a.EndedAt, b.EndedAt)
+		}
+		if !q.Ascending {
+			c = -c
+		}
+		return c
+	})
+	offset := min(len(found), q.Page*q.PerPage)
+	end := min(len(found), offset+q.PerPage)
+	p.Items, p.Total, p.HasMore = found[offset:end], len(found), end < len(found)
 	return p, nil
+}
+
+// asked says whether a span is what a query asks for.
+func asked(q *mastra.TraceQuery, s *mastra.Span) bool {
+	for _, f := range [...][2]string{{q.EntityType, s.EntityType}, {q.EntityID, s.EntityID}, {q.EntityName, s.EntityName}, {q.SpanType, s.Type}, {q.Name, s.Name},
+		{q.Status, s.Status()}, {q.RunID, s.RunID}, {q.ThreadID, s.ThreadID}, {q.ResourceID, s.ResourceID}} {
+		if f[0] != "" && f[0] != f[1] {
+			return false
+		}
+	}
+	for _, t := range q.Tags {
+		if !slices.Contains(s.Tags, t) {
+			return false
+		}
+	}
+	return (q.From == 0 || s.StartedAt >= q.From) && (q.To == 0 || s.StartedAt <= q.To) && (q.Match == nil || q.Match(s))
 }
 
 // TracePage is a page of traces, each by its root span.

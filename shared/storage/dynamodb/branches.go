@@ -16,24 +16,53 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 	if q.From != 0 {
 		outlined.From = q.From - longest
 	}
-	var found []mastra.Span
-	seen := map[mastra.SpanRef]bool{}
+	var all []mastra.Span
+	seen, again := map[mastra.SpanRef]bool{}, map[string]bool{}
 	err := s.Outlines(ctx, outlined, func(spans []mastra.Span) bool {
 		for i := range spans {
 			sp := &spans[i]
 			ref := mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}
-			if !slices.Contains(q.Types, sp.Type) || seen[ref] {
+			if !slices.Contains(q.Types, sp.Type) {
 				continue
 			}
-			seen[ref] = true
-			if fits(sp, q) && (q.From == 0 || sp.StartedAt >= q.From) && (q.To == 0 || sp.StartedAt <= q.To) && (q.Match == nil || q.Match(sp)) {
-				found = append(found, *sp)
+			if again[sp.TraceID] = again[sp.TraceID] || seen[ref]; !seen[ref] {
+				seen[ref] = true
+				all = append(all, *sp)
 			}
 		}
 		return true
 	})
 	if err != nil {
 		return nil, err
+	}
+	traces := map[string][]mastra.Span{}
+	current := func(sp mastra.Span) (*mastra.Span, error) {
+		if traces[sp.TraceID] == nil {
+			if traces[sp.TraceID], err = s.Trace(ctx, sp.TraceID); err != nil && mastra.CodeOf(err) != mastra.CodeNotFound {
+				return nil, err
+			}
+		}
+		at := slices.IndexFunc(traces[sp.TraceID], func(c mastra.Span) bool { return c.SpanID == sp.SpanID })
+		if at < 0 {
+			return nil, nil
+		}
+		return &traces[sp.TraceID][at], nil
+	}
+	var found []mastra.Span
+	for _, sp := range all {
+		if again[sp.TraceID] { // which of its commits is the last one, only the trace says
+			last, err := current(sp)
+			if err != nil {
+				return nil, err
+			}
+			if last == nil {
+				continue
+			}
+			sp = *last
+		}
+		if fits(&sp, q) && (q.From == 0 || sp.StartedAt >= q.From) && (q.To == 0 || sp.StartedAt <= q.To) && (q.Match == nil || q.Match(&sp)) {
+			found = append(found, sp)
+		}
 	}
 	sortItems(found, !q.Ascending, func(sp *mastra.Span) string {
 		if q.OrderByEnd {
@@ -43,15 +72,13 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 	})
 	offset, n := window(q.Paging, len(found))
 	p := &mastra.Page[mastra.Span]{Items: make([]mastra.Span, 0, n), Total: len(found), HasMore: n > 0 && offset+n < len(found)}
-	traces := map[string][]mastra.Span{}
 	for _, f := range found[offset : offset+n] {
-		if traces[f.TraceID] == nil {
-			if traces[f.TraceID], err = s.Trace(ctx, f.TraceID); err != nil && mastra.CodeOf(err) != mastra.CodeNotFound {
-				return nil, err
-			}
+		whole, err := current(f)
+		if err != nil {
+			return nil, err
 		}
-		if at := slices.IndexFunc(traces[f.TraceID], func(sp mastra.Span) bool { return sp.SpanID == f.SpanID }); at >= 0 {
-			p.Items = append(p.Items, traces[f.TraceID][at])
+		if whole != nil {
+			p.Items = append(p.Items, *whole)
 		}
 	}
 	return p, nil
@@ -60,13 +87,30 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 // failedBelow are the traces since a time that have a failed span below their root.
 func (s *Store) failedBelow(ctx context.Context, since mastra.Time) (map[string]bool, error) {
 	failed := map[string]bool{}
+	again, seen := map[string]bool{}, map[mastra.SpanRef]bool{}
 	err := s.Outlines(ctx, mastra.SpanQuery{From: since}, func(spans []mastra.Span) bool {
 		for i := range spans {
-			if !spans[i].Root() && len(spans[i].Error) > 0 {
-				failed[spans[i].TraceID] = true
+			sp := &spans[i]
+			if ref := (mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}); seen[ref] {
+				again[sp.TraceID] = true
+			} else {
+				seen[ref] = true
+			}
+			if !sp.Root() && len(sp.Error) > 0 {
+				failed[sp.TraceID] = true
 			}
 		}
 		return true
 	})
+	for id := range again { // a later commit may say otherwise
+		if err != nil || !failed[id] {
+			continue
+		}
+		var spans []mastra.Span
+		if spans, err = s.Trace(ctx, id); mastra.CodeOf(err) == mastra.CodeNotFound {
+			err = nil
+		}
+		failed[id] = slices.ContainsFunc(spans, func(sp mastra.Span) bool { return !sp.Root() && len(sp.Error) > 0 })
+	}
 	return failed, err
 }

@@ -2,18 +2,20 @@ package sqlite
 
 import (
 	"context"
+	"encoding/binary"
+	"math"
+	"slices"
 	"time"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/schema"
 )
 
 // What finds traces is derived from the packs behind the commits that wrote them, many at once: in a tenth of the time that each
 // by itself would take, and without that anybody waits for it. Whoever reads first brings it up to date (Store.indexed).
 
 const (
-	indexBatch = 512  // packs, of a busy writer while it waits for the disk: as many share pages; others wait some ten milliseconds
-	indexMany  = 2048 // of one that has nothing else to do, or whom a reader waits for
+	indexBatch = segmentPacks     // of a busy writer, while it waits for the disk: others wait some milliseconds
+	indexMany  = 4 * segmentPacks // of one that has nothing else to do, or whom a reader waits for
 	indexDelay = time.Second
 )
 
@@ -81,68 +83,26 @@ func (t *tx) index(limit int) (n int, err error) {
 		return 0, err
 	}
 	last := r.int(0)
-	var reader outlineReader
-	var spans []mastra.Span
-	var all []*mastra.Span
+	x := &indexer{tx: t, indexing: t.indexing}
 	for r, err := range t.query(context.Background(), "SELECT n, tenant, body FROM packs WHERE n > ? ORDER BY n LIMIT ?", last, int64(limit)) {
 		if err != nil {
 			return 0, err
 		}
-		var tenant string
-		last, tenant = r.int(0), r.text(1)
+		last = r.int(0)
 		n++
-		body := r.json(2)
-		if spans, err = reader.pack(body, spans); err != nil {
-			continue // it is damaged: what is behind it shall be found all the same
-		}
-		all = all[:0]
-		for i := range spans {
-			all = append(all, &spans[i])
-		}
-		var outline []byte
-		if reader.packed != nil {
-			outline = body[1 : len(body)-len(reader.packed)]
-		} else {
-			o := outliner{b: make([]byte, 0, 128+48*len(spans))}
-			o.outline(all)
-			outline = o.b
-		}
-		if err := t.indexPack(tenant, last, all, outline); err != nil {
-			return 0, err
-		}
-		if err := t.keepNames(tenant, spans); err != nil {
+		if err := x.add(r.text(1), last, r.json(2)); err != nil {
 			return 0, err
 		}
 	}
 	if n == 0 {
 		return 0, nil
 	}
+	if err := x.finish(); err != nil {
+		return 0, err
+	}
 	t.signals += n
 	_, err = t.exec("UPDATE indexed SET n = ?", last)
 	return n, err
-}
-
-func (t *tx) indexPack(tenant string, n int64, spans []*mastra.Span, outline []byte) error {
-	at := spans[0].StartedAt
-	for _, s := range spans {
-		at = min(at, s.StartedAt)
-	}
-	trace := spans[0].TraceID
-	var summary any
-	if root := lastRoot(spans); root >= 0 {
-		r, err := t.first("SELECT max(summary) FROM traced WHERE tenant = ? AND trace = ?", tenant, trace)
-		if err != nil {
-			return err
-		}
-		if summary, err = t.summarize(tenant, n, r[0], spans[root]); err != nil {
-			return err
-		}
-	}
-	if _, err := t.exec("INSERT INTO traced (tenant, trace, n, at, summary) VALUES (?, ?, ?, ?, ?)", tenant, trace, n, int64(at), summary); err != nil {
-		return err
-	}
-	_, err := t.exec("INSERT INTO outlines (tenant, at, n, body) VALUES (?, ?, ?, ?)", tenant, int64(at), n, outline)
-	return err
 }
 
 // lowerIndexed keeps the mark at the last pack, whose number the next one may get again when it was deleted.
@@ -151,24 +111,353 @@ func (t *tx) lowerIndexed() error {
 	return err
 }
 
-// summarize writes the line that lists show of a trace. known is its n where there is one.
-func (t *tx) summarize(tenant string, pack int64, known any, r *mastra.Span) (n int64, err error) {
-	var tags any
-	if len(r.Tags) > 0 {
-		b, err := schema.Marshal(r.Tags)
-		if err != nil {
-			return 0, err
+// indexing is what a writer indexes with, again and again.
+type indexing struct {
+	reader   outlineReader
+	spans    []mastra.Span     // of the pack that is added
+	earlier  []mastra.Span     // of one before it
+	builders []*segmentBuilder // that nobody has
+}
+
+func (x *indexing) builder() *segmentBuilder {
+	if n := len(x.builders); n > 0 {
+		b := x.builders[n-1]
+		x.builders = x.builders[:n-1]
+		return b
+	}
+	return new(segmentBuilder)
+}
+
+func (x *indexing) done(b *segmentBuilder) {
+	b.reset()
+	if len(x.builders) < 4 {
+		x.builders = append(x.builders, b)
+	}
+}
+
+// indexer makes segments of packs in a transaction.
+type indexer struct {
+	*tx
+	*indexing
+	tenants []building // few at once
+	changed []*segment // whose flags are no longer what is stored
+}
+
+// building is a tenant's segment that is being made.
+type building struct {
+	tenant string
+	*segmentBuilder
+}
+
+// add adds a pack.
+func (x *indexer) add(tenant string, n int64, body []byte) (err error) {
+	spans, err := x.reader.pack(body, x.spans)
+	if err != nil {
+		return nil // it is damaged: what is behind it shall be found all the same
+	}
+	x.spans = spans
+	var outline []byte
+	if packed := x.reader.packed; packed != nil {
+		outline = body[1 : len(body)-len(packed)]
+	} else {
+		all := make([]*mastra.Span, len(spans))
+		for i := range spans {
+			all[i] = &spans[i]
 		}
-		tags = string(b)
+		o := outliner{}
+		o.outline(all)
+		outline = o.b
 	}
-	if n, ok := known.(int64); ok {
-		_, err := t.exec(`UPDATE traces SET pack = ?, started = ?, ended = ?, status = ?, span_type = ?, name = ?, entity_type = ?, entity_id = ?, entity_name = ?,
-			run = ?, thread = ?, resource = ?, tags = ? WHERE n = ?`,
-			pack, int64(r.StartedAt), int64(r.EndedAt), r.Status(), r.Type, r.Name, r.EntityType, r.EntityID, r.EntityName, r.RunID, r.ThreadID, r.ResourceID, tags, n)
-		return n, err
+	b := x.building(tenant)
+	b.add(n, spans, outline, nil)
+	if err := x.trace(b, n, spans); err != nil {
+		return err
 	}
-	t.count(tenant, "traces", "", 1)
-	return t.insert(`INSERT INTO traces (tenant, trace, pack, started, ended, status, span_type, name, entity_type, entity_id, entity_name, run, thread, resource, tags)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		tenant, r.TraceID, pack, int64(r.StartedAt), int64(r.EndedAt), r.Status(), r.Type, r.Name, r.EntityType, r.EntityID, r.EntityName, r.RunID, r.ThreadID, r.ResourceID, tags)
+	if err := x.keepNames(tenant, spans); err != nil || !b.full() {
+		return err
+	}
+	return x.write(*b)
+}
+
+// building is the segment that a tenant's packs go to.
+func (x *indexer) building(tenant string) *building {
+	at := slices.IndexFunc(x.tenants, func(b building) bool { return b.tenant == tenant })
+	if at < 0 {
+		at = len(x.tenants)
+		x.tenants = append(x.tenants, building{tenant, x.builder()})
+	}
+	return &x.tenants[at]
+}
+
+// pack is one that spans of a trace are in.
+type tracedPack struct {
+	n      int64
+	last   int64 // when the last of its spans started
+	rooted bool  // it has a root
+}
+
+func appendPack(to []byte, p tracedPack) []byte {
+	n := uint64(p.n) << 1
+	if p.rooted {
+		n |= 1
+	}
+	return binary.AppendVarint(binary.AppendUvarint(to, n), p.last)
+}
+
+func readPacks(b []byte) (all []tracedPack, err error) {
+	r := outlineReader{b: b}
+	for len(r.b) > 0 {
+		n := r.uint()
+		all = append(all, tracedPack{int64(n >> 1), r.int(), n&1 != 0})
+	}
+	if r.bad {
+		return nil, errSegment
+	}
+	return all, nil
+}
+
+// packsOf are the packs that spans of a trace are in, in the order of their commits.
+func (c *conn) packsOf(tenant, trace string) ([]tracedPack, error) {
+	r, err := c.first("SELECT packs FROM traced WHERE tenant = ? AND trace = ?", tenant, trace)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return readPacks(r.json(0))
+}
+
+// trace notes which trace a pack, the last of b, is of. What it has of earlier packs of the trace is said by it from now on.
+func (x *indexer) trace(b *building, n int64, spans []mastra.Span) error {
+	p := tracedPack{n: n, last: math.MinInt64}
+	for i := range spans {
+		p.last, p.rooted = max(p.last, int64(spans[i].StartedAt)), p.rooted || spans[i].Root()
+	}
+	trace := spans[0].TraceID
+	inserted, err := x.exec("INSERT INTO traced (tenant, trace, packs) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", b.tenant, trace, appendPack(nil, p))
+	if err != nil || inserted > 0 {
+		return err
+	}
+	earlier, err := x.packsOf(b.tenant, trace)
+	if err != nil {
+		return err
+	}
+	var all []byte
+	for _, e := range earlier {
+		if e.n == n {
+			continue
+		}
+		all = appendPack(all, e)
+		if e.rooted && p.rooted || e.last >= startOf(spans) {
+			if err := x.replace(b, e, spans, p.rooted); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = x.exec("UPDATE traced SET packs = ? WHERE tenant = ? AND trace = ?", appendPack(all, p), b.tenant, trace)
+	return err
+}
+
+// replace takes spans, and the root where there is one, out of what an earlier pack of their trace is listed for.
+func (x *indexer) replace(b *building, e tracedPack, spans []mastra.Span, rooted bool) error {
+	r, err := x.first("SELECT body FROM packs WHERE n = ?", e.n)
+	if err != nil || r == nil {
+		return err
+	}
+	if x.earlier, err = x.reader.pack(r.json(0), x.earlier); err != nil {
+		return nil // it is damaged, and not listed
+	}
+	flags, err := x.flagsOf(b, e.n, len(x.earlier))
+	if err != nil || flags == nil {
+		return err
+	}
+	for i := range x.earlier {
+		if rooted {
+			flags[i] &^= isListed
+		}
+		if slices.ContainsFunc(spans, func(s mastra.Span) bool { return s.SpanID == x.earlier[i].SpanID }) {
+			flags[i] &^= isCurrent | isListed
+		}
+	}
+	return nil
+}
+
+// flagsOf are the flags of a pack's spans, to be changed: in the segment that is being made, or in one that is stored.
+func (x *indexer) flagsOf(b *building, pack int64, spans int) ([]byte, error) {
+	places, flags := b.packs, b.flags
+	if pack < places[0].n {
+		at := slices.IndexFunc(x.changed, func(s *segment) bool { return s.tenant == b.tenant && s.places[0].n <= pack && pack <= s.n })
+		if at < 0 {
+			s, err := x.segmentOf(b.tenant, pack)
+			if err != nil || s == nil {
+				return nil, err
+			}
+			if err = s.loadPlaces(); err == nil {
+				err = s.loadFlags()
+			}
+			if err != nil {
+				return nil, err
+			}
+			at = len(x.changed)
+			x.changed = append(x.changed, s)
+		}
+		places, flags = x.changed[at].places, x.changed[at].flags
+	}
+	i, found := slices.BinarySearchFunc(places, pack, func(p packPlace, n int64) int { return int(p.n - n) })
+	if !found || places[i].spans != spans {
+		return nil, nil
+	}
+	return flags[places[i].row : places[i].row+spans], nil
+}
+
+// finish writes what is left. A small segment takes in the one before it that is not larger, so that few are small.
+func (x *indexer) finish() error {
+	if err := x.writeFlags(); err != nil {
+		return err
+	}
+	for _, b := range x.tenants {
+		for len(b.packs) > 0 && !b.full() {
+			before, err := x.lastSegment(b.tenant)
+			if err != nil {
+				return err
+			}
+			if before == nil || before.size > len(b.packs) || before.size+len(b.packs) > segmentPacks || before.spans+len(b.flags) > segmentSpans {
+				break
+			}
+			both := x.builder()
+			if err := x.copy(both, before, nil); err != nil {
+				return err
+			}
+			for _, p := range b.packs {
+				if err := x.copyPack(both, p, b.outlines, b.flags); err != nil {
+					return err
+				}
+			}
+			if err := x.dropSegment(before); err != nil {
+				return err
+			}
+			x.done(b.segmentBuilder)
+			b.segmentBuilder = both
+		}
+		if err := x.write(b); err != nil {
+			return err
+		}
+		x.done(b.segmentBuilder)
+	}
+	return nil
+}
+
+func (x *indexer) writeFlags() error {
+	for _, s := range x.changed {
+		b := segmentBuilder{flags: s.flags}
+		if _, err := x.exec("UPDATE columns SET body = ? WHERE tenant = ? AND kind = ? AND n = ?", b.column(columnFlags), s.tenant, int64(columnFlags), s.n); err != nil {
+			return err
+		}
+		if _, err := x.exec("UPDATE segments SET roots = ? WHERE tenant = ? AND n = ?", int64(b.roots()), s.tenant, s.n); err != nil {
+			return err
+		}
+	}
+	x.changed = x.changed[:0]
+	return nil
+}
+
+func (x *indexer) lastSegment(tenant string) (*segment, error) {
+	r, err := x.first("SELECT max(n) FROM segments WHERE tenant = ?", tenant)
+	if err != nil || r[0] == nil {
+		return nil, err
+	}
+	return x.segmentOf(tenant, r.int(0))
+}
+
+// copy adds the packs of a stored segment to another one, but for those that are to go.
+func (x *indexer) copy(to *segmentBuilder, s *segment, gone map[int64]bool) error {
+	if err := s.loadOutlines(); err != nil {
+		return err
+	}
+	if err := s.loadFlags(); err != nil {
+		return err
+	}
+	for _, p := range s.places {
+		if gone[p.n] {
+			continue
+		}
+		if err := x.copyPack(to, p, s.outlines, s.flags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *indexer) copyPack(to *segmentBuilder, p packPlace, outlines, flags []byte) (err error) {
+	outline := outlines[p.start : p.start+p.size]
+	x.reader.begin(outline)
+	if x.spans, err = x.reader.outline(x.spans, p.spans); err != nil {
+		return err
+	}
+	to.add(p.n, x.spans, outline, flags[p.row:p.row+p.spans])
+	return nil
+}
+
+// write stores the segment that is being made, and begins another one.
+func (x *indexer) write(b building) error {
+	if len(b.packs) == 0 {
+		return nil
+	}
+	n := b.packs[len(b.packs)-1].n
+	if _, err := x.exec("INSERT INTO segments (tenant, n, packs, spans, roots, first, last) VALUES (?, ?, ?, ?, ?, ?, ?)", b.tenant, n, int64(len(b.packs)), int64(len(b.flags)),
+		int64(b.roots()), slices.Min(b.started), slices.Max(b.started)); err != nil {
+		return err
+	}
+	for kind := range columns {
+		if _, err := x.exec("INSERT INTO columns (tenant, kind, n, body) VALUES (?, ?, ?, ?)", b.tenant, int64(kind), n, b.column(kind)); err != nil {
+			return err
+		}
+	}
+	b.reset()
+	return nil
+}
+
+func (t *tx) dropSegment(s *segment) error {
+	if _, err := t.exec("DELETE FROM segments WHERE tenant = ? AND n = ?", s.tenant, s.n); err != nil {
+		return err
+	}
+	for kind := range columns {
+		if _, err := t.exec("DELETE FROM columns WHERE tenant = ? AND kind = ? AND n = ?", s.tenant, int64(kind), s.n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropPacks deletes packs, and what segments know of them.
+func (t *tx) dropPacks(tenant string, packs []int64) error {
+	slices.Sort(packs)
+	x := &indexer{tx: t, indexing: t.indexing}
+	for len(packs) > 0 {
+		s, err := t.segmentOf(tenant, packs[0])
+		if err != nil {
+			return err
+		}
+		gone := map[int64]bool{}
+		for len(packs) > 0 && (s == nil || packs[0] <= s.n) {
+			gone[packs[0]] = true
+			if _, err := t.exec("DELETE FROM packs WHERE n = ?", packs[0]); err != nil {
+				return err
+			}
+			packs = packs[1:]
+		}
+		if s == nil { // they were damaged
+			continue
+		}
+		rest := building{tenant, x.builder()}
+		if err := x.copy(rest.segmentBuilder, s, gone); err != nil {
+			return err
+		}
+		if err := t.dropSegment(s); err != nil {
+			return err
+		}
+		if err := x.write(rest); err != nil {
+			return err
+		}
+		x.done(rest.segmentBuilder)
+	}
+	return t.lowerIndexed()
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -289,14 +290,26 @@ func (r *outlineReader) shared(b []byte) string {
 	return s
 }
 
-// outline reads spans of one trace, into spans where they fit.
-func (r *outlineReader) outline(spans []mastra.Span) ([]mastra.Span, error) {
+// trace reads which trace the spans are of.
+func (r *outlineReader) trace() (string, error) {
+	r.uint()
+	r.int()
+	id := r.id()
+	if r.bad {
+		return "", errOutline
+	}
+	return id, nil
+}
+
+// outline reads spans of one trace, up to most, into spans where they fit.
+func (r *outlineReader) outline(spans []mastra.Span, most int) ([]mastra.Span, error) {
 	n, at := r.uint(), mastra.Time(r.int())
 	r.ids, r.places = r.ids[:0], r.places[:0]
 	r.place()
 	if n == 0 || n > uint64(len(r.b)) {
 		return nil, errOutline
 	}
+	n = min(n, uint64(most))
 	spans = slices.Grow(spans[:0], int(n))[:n]
 	clear(spans)
 	var none mastra.Span
@@ -376,30 +389,20 @@ func (r *outlineReader) place() {
 
 // Outlines calls yield with spans that it uses again.
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
-	since := s.since(s.retention.Traces, 0)
-	if q.TraceIDs != nil {
-		return s.indexed(ctx, func(c *conn) error {
-			var o outlines
-			for _, id := range q.TraceIDs {
-				more, err := o.read(ctx, c, yield, "SELECT body FROM traced CROSS JOIN outlines USING (tenant, at, n) WHERE tenant = ? AND trace = ? AND at >= ? ORDER BY n", mastra.Tenant(ctx), id, int64(since))
-				if err != nil || !more {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	l := list{}
-	l.equal("tenant", mastra.Tenant(ctx))
-	l.between("at", max(since, q.From), q.To)
-	direction := "DESC"
-	if q.Ascending {
-		direction = "ASC"
-	}
+	tenant, since := mastra.Tenant(ctx), s.since(s.retention.Traces, math.MinInt64)
 	return s.indexed(ctx, func(c *conn) error {
-		var o outlines
-		_, err := o.read(ctx, c, yield, "SELECT body FROM outlines"+l.conditions()+" ORDER BY at "+direction+", n "+direction, l.args...)
-		return err
+		o := outlines{yield: yield}
+		if q.TraceIDs != nil {
+			return o.ofTraces(ctx, c, tenant, q.TraceIDs, int64(since))
+		}
+		from, to := int64(since), int64(math.MaxInt64)
+		if q.From != 0 {
+			from = max(from, int64(q.From))
+		}
+		if q.To != 0 {
+			to = int64(q.To)
+		}
+		return o.between(ctx, c, tenant, from, to, q.Ascending)
 	})
 }
 
@@ -408,29 +411,86 @@ type outlines struct {
 	outlineReader
 	spans []mastra.Span
 	seen  int
+	yield func([]mastra.Span) bool
 }
 
-// read yields the bodies that a query finds, and says whether more are wanted.
-func (o *outlines) read(ctx context.Context, c *conn, yield func([]mastra.Span) bool, sql string, args ...any) (more bool, err error) {
-	for row, err := range c.query(ctx, sql, args...) {
-		if err != nil {
-			return false, err
+func (o *outlines) ofTraces(ctx context.Context, c *conn, tenant string, traces []string, since int64) error {
+	for _, id := range traces {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
+		packs, err := c.packsOf(tenant, id)
+		if err != nil {
+			return err
+		}
+		for _, p := range packs {
+			r, err := c.first("SELECT body FROM packs WHERE n = ?", p.n)
+			if err != nil {
+				return err
+			}
+			if o.spans, err = o.pack(r.json(0), o.spans); err != nil {
+				return err
+			}
+			if startOf(o.spans) < since {
+				continue
+			}
+			for i := range o.spans { // of a pack that an older version made more is read
+				s := &o.spans[i]
+				if s.Attributes, s.Metadata, s.Input, s.Output, s.Context = nil, nil, nil, nil, nil; len(s.Error) > 0 {
+					s.Error = failedOnce
+				}
+			}
+			if o.seen++; o.seen > maxOutlines {
+				return errTooMany()
+			}
+			if !o.yield(o.spans) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// startOf is when the first of some spans started.
+func startOf(spans []mastra.Span) int64 {
+	at := spans[0].StartedAt
+	for i := range spans {
+		at = min(at, spans[i].StartedAt)
+	}
+	return int64(at)
+}
+
+func (o *outlines) between(ctx context.Context, c *conn, tenant string, from, to int64, ascending bool) error {
+	all, err := c.segments(ctx, tenant, from, to)
+	if err != nil {
+		return err
+	}
+	over := false
+	return inOrder(all, !ascending, false, func(s *segment) (some []spot, err error) {
+		if over {
+			return nil, nil
+		}
+		if err := cmp.Or(ctx.Err(), s.loadOutlines()); err != nil {
+			return nil, err
+		}
+		for i, p := range s.places {
+			if p.at >= from && p.at <= to {
+				some = append(some, spot{s, p.at, i})
+			}
+		}
+		return some, nil
+	}, func(f spot) (bool, error) {
 		if o.seen++; o.seen > maxOutlines {
 			return false, errTooMany()
 		}
-		if o.seen%1024 == 0 && ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		o.begin(row.json(0))
-		if o.spans, err = o.outline(o.spans); err != nil {
+		p := f.places[f.row]
+		o.begin(f.outlines[p.start : p.start+p.size])
+		if o.spans, err = o.outline(o.spans, p.spans); err != nil {
 			return false, err
 		}
-		if !yield(o.spans) {
-			return false, nil
-		}
-	}
-	return true, nil
+		over = !o.yield(o.spans)
+		return !over, nil
+	})
 }
 
 func errTooMany() error {

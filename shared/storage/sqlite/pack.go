@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -174,7 +175,7 @@ func (r *outlineReader) pack(body []byte, spans []mastra.Span) (_ []mastra.Span,
 	switch versionOf(body) {
 	case packVersion:
 		r.begin(body[1:])
-		if spans, err = r.outline(spans); err == nil {
+		if spans, err = r.outline(spans, math.MaxInt); err == nil {
 			r.packed, r.b = r.b, []byte{}
 		}
 		return spans, err
@@ -185,7 +186,7 @@ func (r *outlineReader) pack(body []byte, spans []mastra.Span) (_ []mastra.Span,
 	switch versionOf(body) {
 	case allInOne:
 		r.begin(body[1:])
-		return r.outline(spans)
+		return r.outline(spans, math.MaxInt)
 	case jsonArray:
 		r.begin(nil)
 		spans = nil

@@ -10,13 +10,13 @@ import (
 // Keep says how long traces, scores and feedback are kept; what Open opens keeps them for ever.
 func Keep(r mastra.Retention) Option { return func(s *Store) { s.retention.Retention = r } }
 
-// retention deletes what is too old. It walks through outlines and scores in the order of their keys, some at each
-// transaction that wrote some: two steps a written trace or score, so that at most as many expired ones are kept as live ones.
+// retention deletes what is too old. It walks through segments and scores in the order of their keys, some at each
+// transaction that wrote some: two steps or more a written trace or score, so that at most as many expired ones are kept as live ones.
 type retention struct {
 	mastra.Retention
 	pending int
-	tenant  string // where it stands in outlines
-	at, n   int64
+	tenant  string // where it stands in segments
+	n       int64
 	scores  int64 // and in scores
 }
 
@@ -51,41 +51,73 @@ func before(now mastra.Time, kept time.Duration) int64 { return int64(now) - kep
 
 // dropTraces deletes the spans of old commits.
 func (r *retention) dropTraces(t *tx, oldest int64) error {
-	type place struct {
-		tenant, trace string
-		n             int64
-	}
-	var old []place
+	var old []*segment
 	seen := 0
-	var reader outlineReader
-	var spans []mastra.Span
-	for row, err := range t.query(context.Background(), "SELECT tenant, at, n, body FROM outlines WHERE (tenant, at, n) > (?, ?, ?) ORDER BY tenant, at, n LIMIT ?", r.tenant, r.at, r.n, int64(sweepBatch)) {
+	for row, err := range t.query(context.Background(), "SELECT tenant, n, packs, spans, first FROM segments WHERE (tenant, n) > (?, ?) ORDER BY tenant, n LIMIT ?", r.tenant, r.n, int64(sweepSegments)) {
 		if err != nil {
 			return err
 		}
 		seen++
-		if r.tenant, r.at, r.n = row.text(0), row.int(1), row.int(2); r.at >= oldest {
+		if r.tenant, r.n = row.text(0), row.int(1); row.int(4) < oldest {
+			old = append(old, &segment{c: t.conn, tenant: r.tenant, n: r.n, size: int(row.int(2)), spans: int(row.int(3))})
+		}
+	}
+	if seen < sweepSegments {
+		r.tenant, r.n = "", 0
+	}
+	for _, s := range old {
+		if err := t.dropOld(s, oldest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepSegments is how many segments a step looks at.
+const sweepSegments = 4
+
+// dropOld deletes the packs of a segment that started before a time.
+func (t *tx) dropOld(s *segment, oldest int64) error {
+	if err := s.loadOutlines(); err != nil {
+		return err
+	}
+	var packs []int64
+	var reader outlineReader
+	for _, p := range s.places {
+		if p.at >= oldest {
 			continue
 		}
-		reader.begin(row.json(3))
-		if spans, err = reader.outline(spans); err != nil {
+		packs = append(packs, p.n)
+		reader.begin(s.outlines[p.start : p.start+p.size])
+		trace, err := reader.trace()
+		if err != nil {
 			return err
 		}
-		old = append(old, place{r.tenant, spans[0].TraceID, r.n})
-	}
-	if seen < sweepBatch {
-		r.tenant, r.at, r.n = "", 0, 0
-	}
-	for _, p := range old {
-		if err := t.dropPack(p.tenant, p.trace, p.n); err != nil {
+		if err := t.untrace(s.tenant, trace, p.n); err != nil {
 			return err
 		}
 	}
-	if len(old) == 0 {
-		return nil
+	return t.dropPacks(s.tenant, packs)
+}
+
+// untrace takes a pack out of its trace.
+func (t *tx) untrace(tenant, trace string, pack int64) error {
+	packs, err := t.packsOf(tenant, trace)
+	if err != nil {
+		return err
 	}
-	t.settle(true)
-	return t.lowerIndexed()
+	var rest []byte
+	for _, p := range packs {
+		if p.n != pack {
+			rest = appendPack(rest, p)
+		}
+	}
+	if rest == nil {
+		_, err = t.exec("DELETE FROM traced WHERE tenant = ? AND trace = ?", tenant, trace)
+	} else {
+		_, err = t.exec("UPDATE traced SET packs = ? WHERE tenant = ? AND trace = ?", rest, tenant, trace)
+	}
+	return err
 }
 
 func (r *retention) dropScores(t *tx) error {

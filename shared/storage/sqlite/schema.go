@@ -32,9 +32,12 @@ var schema6 string
 //go:embed 7.sql
 var schema7 string
 
+//go:embed 8.sql
+var schema8 string
+
 // migrations lead from one version of the schema to the next; PRAGMA user_version counts those that a file has seen. A new one is
 // a file N.sql and its place here; then `go generate` in this folder.
-var migrations = [...]string{schema1, schema2, schema3, schema4, schema5, schema6, schema7}
+var migrations = [...]string{schema1, schema2, schema3, schema4, schema5, schema6, schema7, schema8}
 
 // fresh is a database that all migrations have made and nothing has been written to, by s2. One that is older than the migrations
 // is brought up to date like any other file: it only costs time, and TestFresh.
@@ -96,17 +99,15 @@ func migrate(c *conn) error {
 	return err
 }
 
-// version is the schema's version of a file: 0 of a new one.
+// version is the schema's version of a file: 0 of a new one. It is one statement: another process may be making the file.
 func version(c *conn) (int, error) {
-	r, err := c.first("SELECT user_version, application_id FROM pragma_user_version, pragma_application_id")
+	r, err := c.first("SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version, pragma_application_id")
 	if err != nil {
 		return 0, err
 	}
 	v, id := int(r.int(0)), r.int(1)
-	if v == 0 && id == 0 {
-		if r, err = c.first("SELECT count(*) FROM sqlite_schema"); err != nil || r.int(0) == 0 {
-			return 0, err
-		}
+	if v == 0 && id == 0 && r.int(2) == 0 {
+		return 0, nil
 	}
 	switch {
 	case id != applicationID:

@@ -46,6 +46,7 @@ type Store struct {
 	writer        *conn
 	names         names
 	tails         tails
+	indexing      indexing
 	tx            *tx      // that is open
 	log           *os.File // the write-ahead log
 	sync          func(*os.File) error

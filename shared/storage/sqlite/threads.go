@@ -177,8 +177,9 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 		if err := t.indexAll(); err != nil {
 			return err
 		}
-		traces, err := t.texts("SELECT trace FROM traces WHERE tenant = ? AND thread = ? AND thread != ''", tenant, id)
-		if err != nil {
+		var traces []string
+		of := mastra.TraceQuery{ThreadID: id, Match: func(root *mastra.Span) bool { traces = append(traces, root.TraceID); return false }}
+		if err := newFinder(t.conn, tenant, of, 0, &mastra.Page[mastra.Span]{}).find(ctx); err != nil {
 			return err
 		}
 		return t.deleteTraces(tenant, traces)

@@ -35,6 +35,7 @@ type tx struct {
 	now      mastra.Time
 	names    names
 	tails    *tails
+	indexing *indexing
 	lastName storedName      // that was looked up
 	signals  int             // packs indexed and scores written in this transaction
 	packs    int             // of spans
@@ -230,7 +231,7 @@ func (s *Store) begin() error {
 	if _, err := s.writer.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	s.tx = &tx{conn: s.writer, names: s.names, tails: &s.tails}
+	s.tx = &tx{conn: s.writer, names: s.names, tails: &s.tails, indexing: &s.indexing}
 	if err := s.tails.check(s.writer); err != nil {
 		s.giveUp(err)
 		return err

@@ -112,6 +112,85 @@ var signalTests = []test{
 		whole := e.traces(mastra.TraceQuery{Whole: true, Match: func(s *mastra.Span) bool { return len(s.Metadata) > 6 && string(s.Metadata[:6]) == `{"n":3` }})
 		e.equal(whole.Total, 1)
 	}},
+	{"traces/spans of types", func(e *env) {
+		ref := func(s mastra.Span) string { return s.TraceID + " " + s.SpanID }
+		for i := range 12 {
+			id, at := fmt.Sprintf("t%02d", i), base+mastra.Time(10*i)
+			root, tool, model := span(id, "root", "", at), span(id, "tool", "root", at+1), span(id, "model", "root", at+2)
+			root.Type, model.Type = mastra.SpanAgentRun, mastra.SpanModelGeneration
+			root.EndedAt, tool.EndedAt = at+9-mastra.Time(i%2), at+3
+			tool.EntityID, tool.EntityType, tool.ResourceID = fmt.Sprint("tool", i%3), "tool", fmt.Sprint("resource", i%2)
+			if i%4 == 0 {
+				tool.Error = mastra.JSON(`{"message":"no"}`)
+			}
+			if i%6 == 0 {
+				tool.Tags = []string{"a", "b"}
+			}
+			if i == 7 { // a trace of two commits, of which the later says more of one span
+				half := tool
+				half.EndedAt, half.EntityID, half.Error = 0, "unknown", mastra.JSON(`{"message":"no"}`)
+				e.commit(mastra.Batch{Spans: []mastra.Span{half, model}})
+				e.commit(mastra.Batch{Spans: []mastra.Span{tool, root}})
+			} else {
+				e.commit(mastra.Batch{Spans: []mastra.Span{root, tool, model}})
+			}
+		}
+		both := []string{mastra.SpanAgentRun, mastra.SpanToolCall}
+		for name, c := range map[string]struct {
+			q    mastra.TraceQuery
+			want func(i int) (root, tool bool)
+		}{
+			"all":       {mastra.TraceQuery{}, func(int) (bool, bool) { return true, true }},
+			"ascending": {mastra.TraceQuery{Ascending: true}, func(int) (bool, bool) { return true, true }},
+			"by end":    {mastra.TraceQuery{OrderByEnd: true, Types: []string{mastra.SpanToolCall}}, func(int) (bool, bool) { return false, true }},
+			"one type":  {mastra.TraceQuery{SpanType: mastra.SpanToolCall}, func(int) (bool, bool) { return false, true }},
+			"entity":    {mastra.TraceQuery{EntityType: "tool", EntityID: "tool1"}, func(i int) (bool, bool) { return false, i%3 == 1 }},
+			"replaced":  {mastra.TraceQuery{EntityID: "unknown"}, func(i int) (bool, bool) { return false, false }},
+			"resource":  {mastra.TraceQuery{ResourceID: "resource1", Status: "error"}, func(i int) (bool, bool) { return false, i%2 == 1 && i%4 == 0 }},
+			"error":     {mastra.TraceQuery{Status: "error"}, func(i int) (bool, bool) { return false, i%4 == 0 }},
+			"tags":      {mastra.TraceQuery{Tags: []string{"b"}}, func(i int) (bool, bool) { return false, i%6 == 0 }},
+			"from, to":  {mastra.TraceQuery{From: base + 31, To: base + 60}, func(i int) (bool, bool) { return i >= 4 && i <= 6, i >= 3 && i < 6 }},
+			"match":     {mastra.TraceQuery{Match: func(s *mastra.Span) bool { return s.TraceID > "t08" }}, func(i int) (bool, bool) { return i > 8, i > 8 }},
+		} {
+			if c.q.Types == nil {
+				c.q.Types = both
+			}
+			want := []string{}
+			for i := range 12 {
+				root, tool := c.want(i)
+				if root {
+					want = append(want, fmt.Sprintf("t%02d root", i))
+				}
+				if tool {
+					want = append(want, fmt.Sprintf("t%02d tool", i))
+				}
+			}
+			if !c.q.Ascending {
+				slices.Reverse(want)
+			}
+			for _, perPage := range []int{1, 5, 30} {
+				got := pages(e, perPage, ref, func(p mastra.Paging) (*mastra.Page[mastra.Span], error) {
+					c.q.Paging = p
+					return e.s.Traces(e.ctx, c.q)
+				})
+				if !slices.Equal(got, want) {
+					e.Errorf("%s, %d a page: %v, want %v", name, perPage, got, want)
+				}
+			}
+		}
+		for _, has := range []bool{true, false} {
+			want := []string{}
+			for i := range 12 {
+				if (i%4 == 0) == has {
+					want = append(want, fmt.Sprintf("t%02d root", i))
+				}
+			}
+			slices.Reverse(want)
+			e.equal(pages(e, 2, ref, func(p mastra.Paging) (*mastra.Page[mastra.Span], error) {
+				return e.s.Traces(e.ctx, mastra.TraceQuery{ChildError: &has, Paging: p})
+			}), want)
+		}
+	}},
 	{"traces/deleted", func(e *env) {
 		for _, id := range []string{"gone", "stays"} {
 			e.commit(mastra.Batch{Spans: []mastra.Span{span(id, "early", "root", base)}})

@@ -1,0 +1,500 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+
+	"mastralambda/shared/mastra"
+)
+
+var errSegment = errors.New("sqlite: a segment is damaged, or was written by a newer version of this program")
+
+// segment is one that is read, as far as it was asked for.
+type segment struct {
+	c           *conn
+	tenant      string
+	n           int64
+	size        int // packs
+	spans       int
+	roots       int
+	first, last int64
+
+	places   []packPlace
+	outlines []byte
+	flags    []byte
+}
+
+// segments are those of a tenant that have spans started in a range, inclusive.
+func (c *conn) segments(ctx context.Context, tenant string, from, to int64) (all []*segment, err error) {
+	for r, err := range c.query(ctx, "SELECT n, packs, spans, roots, first, last FROM segments WHERE tenant = ? AND last >= ? AND first <= ? ORDER BY n", tenant, from, to) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &segment{c: c, tenant: tenant, n: r.int(0), size: int(r.int(1)), spans: int(r.int(2)), roots: int(r.int(3)), first: r.int(4), last: r.int(5)})
+	}
+	return all, nil
+}
+
+// segmentOf is the segment that a pack is in.
+func (c *conn) segmentOf(tenant string, pack int64) (*segment, error) {
+	r, err := c.first("SELECT n, packs, spans, roots, first, last FROM segments WHERE tenant = ? AND n >= ? ORDER BY n LIMIT 1", tenant, pack)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return &segment{c: c, tenant: tenant, n: r.int(0), size: int(r.int(1)), spans: int(r.int(2)), roots: int(r.int(3)), first: r.int(4), last: r.int(5)}, nil
+}
+
+func (s *segment) column(kind int) ([]byte, error) {
+	r, err := s.c.first("SELECT body FROM columns WHERE tenant = ? AND kind = ? AND n = ?", s.tenant, int64(kind), s.n)
+	if err == nil && r == nil {
+		err = errSegment
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decompress(r.json(0))
+}
+
+func (s *segment) bytes(kind int) ([]byte, error) {
+	b, err := s.column(kind)
+	if err == nil && (len(b) == 0 || b[0] != asBytes) {
+		err = errSegment
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b[1:], nil
+}
+
+// loadFlags and its like read what they name unless it is there.
+func (s *segment) loadFlags() (err error) {
+	if s.flags == nil {
+		if s.flags, err = s.bytes(columnFlags); err == nil && len(s.flags) != s.spans {
+			err = errSegment
+		}
+	}
+	return err
+}
+
+func (s *segment) loadPlaces() error {
+	if s.places != nil {
+		return nil
+	}
+	b, err := s.column(columnPacks)
+	if err == nil {
+		s.places, err = readPlaces(b, s.size, s.spans)
+	}
+	return err
+}
+
+func (s *segment) loadOutlines() (err error) {
+	if err = s.loadPlaces(); err == nil && s.outlines == nil {
+		s.outlines, err = s.bytes(columnOutlines)
+		if last := s.places[len(s.places)-1]; err == nil && len(s.outlines) != last.start+last.size {
+			err = errSegment
+		}
+	}
+	return err
+}
+
+func (s *segment) ints(kind int) ([]int64, error) {
+	b, err := s.column(kind)
+	if err != nil {
+		return nil, err
+	}
+	return readInts(b, s.spans)
+}
+
+// packOf is the index of the pack that has a row.
+func (s *segment) packOf(row int) int {
+	i, found := slices.BinarySearchFunc(s.places, row, func(p packPlace, row int) int { return cmp.Compare(p.row, row) })
+	if !found {
+		i--
+	}
+	return i
+}
+
+// finder finds spans.
+type finder struct {
+	c      *conn
+	tenant string
+	mastra.TraceQuery
+	from, to int64
+	failed   map[string]bool // where ChildError is asked for: the traces that have a failed span below their root
+
+	reader outlineReader
+	spans  []mastra.Span
+	pack   int64 // whose first spans these are
+	seen   int   // by Match
+	page   *mastra.Page[mastra.Span]
+	full   bool // nothing but the total is wanted any more
+}
+
+func newFinder(c *conn, tenant string, q mastra.TraceQuery, from mastra.Time, p *mastra.Page[mastra.Span]) *finder {
+	f := &finder{c: c, tenant: tenant, TraceQuery: q, from: math.MinInt64, to: math.MaxInt64, page: p}
+	if from != 0 {
+		f.from = int64(from)
+	}
+	if q.To != 0 {
+		f.to = int64(q.To)
+	}
+	return f
+}
+
+// asked are the texts that spans are to have.
+func (q *finder) asked() (texts []struct {
+	textColumn
+	value string
+}) {
+	for _, t := range [...]struct {
+		textColumn
+		value string
+	}{
+		{entityTypeText, q.EntityType}, {entityIDText, q.EntityID}, {entityNameText, q.EntityName}, {typeText, q.SpanType}, {nameText, q.Name},
+		{runText, q.RunID}, {threadText, q.ThreadID}, {resourceText, q.ResourceID},
+	} {
+		if t.value != "" {
+			texts = append(texts, t)
+		}
+	}
+	return texts
+}
+
+// mask says which rows of a segment are asked for, and how many these are.
+func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
+	if err := s.loadFlags(); err != nil {
+		return nil, 0, err
+	}
+	mask = make([]byte, s.spans)
+	want := byte(isCurrent | isListed)
+	if q.Types != nil {
+		want = isCurrent
+	}
+	for i, f := range s.flags {
+		if f&want == want && (q.Status == "" || statusOf(f) == q.Status) {
+			mask[i] = isCertain
+			n++
+		}
+	}
+	keep := func(column int, wanted func(string) bool, likely func(uint16) bool) error {
+		if n == 0 {
+			return nil
+		}
+		b, err := s.column(column)
+		if err != nil {
+			return err
+		}
+		t, err := readTexts(b, s.spans)
+		if err != nil {
+			return err
+		}
+		t.keep(mask, wanted, likely)
+		n = 0
+		for _, m := range mask {
+			if m != 0 {
+				n++
+			}
+		}
+		return nil
+	}
+	if q.Types != nil {
+		err = keep(typeText.column, func(t string) bool { return slices.Contains(q.Types, t) }, func(p uint16) bool {
+			return slices.ContainsFunc(q.Types, func(t string) bool { return printOf(t) == p })
+		})
+	}
+	for _, t := range q.asked() {
+		if err == nil {
+			err = keep(t.column, func(have string) bool { return have == t.value }, func(p uint16) bool { return p == printOf(t.value) })
+		}
+	}
+	if err == nil && len(q.Tags) > 0 {
+		err = keep(columnTags, func(have string) bool { return holdsTags(have, q.Tags) }, func(p uint16) bool { return p != 0 })
+	}
+	if err != nil || n == 0 {
+		return nil, 0, err
+	}
+	if s.first < q.from || s.last > q.to {
+		started, err := s.ints(columnStarted)
+		if err != nil {
+			return nil, 0, err
+		}
+		for i, at := range started {
+			if at < q.from || at > q.to {
+				mask[i] = 0
+			}
+		}
+	}
+	n = 0
+	for row, m := range mask {
+		if m == 0 {
+			continue
+		}
+		fits := true
+		if m == isLikely {
+			span, err := q.outlined(s, row)
+			if err != nil {
+				return nil, 0, err
+			}
+			fits = q.fits(span)
+		}
+		if fits && q.ChildError != nil {
+			trace, err := q.traceOf(s, row)
+			if err != nil {
+				return nil, 0, err
+			}
+			fits = q.failed[trace] == *q.ChildError
+		}
+		if fits {
+			n++
+		} else {
+			mask[row] = 0
+		}
+	}
+	return mask, n, nil
+}
+
+// fits holds a span itself against what columns may know by its prints alone.
+func (q *finder) fits(s *mastra.Span) bool {
+	for _, t := range q.asked() {
+		if *t.of(s) != t.value {
+			return false
+		}
+	}
+	return (q.Types == nil || slices.Contains(q.Types, s.Type)) && holdsTags(tagsText(s.Tags), q.Tags)
+}
+
+// outlined reads the span of a row without its contents. It holds until the next one.
+func (q *finder) outlined(s *segment, row int) (*mastra.Span, error) {
+	if err := s.loadOutlines(); err != nil {
+		return nil, err
+	}
+	p := s.places[s.packOf(row)]
+	i := row - p.row
+	if q.pack != p.n || i >= len(q.spans) {
+		var err error
+		q.pack = 0
+		q.reader.begin(s.outlines[p.start : p.start+p.size])
+		if q.spans, err = q.reader.outline(q.spans, i+1); err != nil {
+			return nil, err
+		}
+		q.pack = p.n
+	}
+	if i >= len(q.spans) {
+		return nil, errSegment
+	}
+	return &q.spans[i], nil
+}
+
+// traceOf reads the trace of a row alone.
+func (q *finder) traceOf(s *segment, row int) (string, error) {
+	if err := s.loadOutlines(); err != nil {
+		return "", err
+	}
+	p := s.places[s.packOf(row)]
+	q.reader.begin(s.outlines[p.start : p.start+p.size])
+	return q.reader.trace()
+}
+
+// whole reads the span of a row with its contents.
+func (q *finder) whole(s *segment, row int) (mastra.Span, error) {
+	if err := s.loadPlaces(); err != nil {
+		return mastra.Span{}, err
+	}
+	p := s.places[s.packOf(row)]
+	r, err := q.c.first("SELECT body FROM packs WHERE n = ?", p.n)
+	if err != nil || r == nil {
+		return mastra.Span{}, cmp.Or(err, errSegment)
+	}
+	spans, err := decodePack(r.json(0))
+	if err == nil && row-p.row >= len(spans) {
+		err = errSegment
+	}
+	if err != nil {
+		return mastra.Span{}, err
+	}
+	return spans[row-p.row], nil
+}
+
+// findFailed finds the traces that have a failed span below their root.
+func (q *finder) findFailed(ctx context.Context) error {
+	q.failed = map[string]bool{}
+	all, err := q.c.segments(ctx, q.tenant, q.from, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if err := s.loadFlags(); err != nil {
+			return err
+		}
+		for row, f := range s.flags {
+			if f&(isCurrent|isFailed|isRoot) == isCurrent|isFailed {
+				trace, err := q.traceOf(s, row)
+				if err != nil {
+					return err
+				}
+				q.failed[trace] = true
+			}
+		}
+	}
+	return nil
+}
+
+// find fills a page.
+func (q *finder) find(ctx context.Context) error {
+	if q.ChildError != nil {
+		if err := q.findFailed(ctx); err != nil {
+			return err
+		}
+	}
+	all, err := q.c.segments(ctx, q.tenant, q.from, q.to)
+	if err != nil {
+		return err
+	}
+	first := max(0, min(q.Page, 1<<30)) * max(0, q.PerPage)
+	seen := 0
+	q.full = q.PerPage <= 0 && q.Match == nil
+	collect := func(s *segment) (some []spot, err error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		switch {
+		case q.full && q.Uncounted:
+			return nil, nil
+		case q.full && q.all(s):
+			q.page.Total += s.roots
+			return nil, nil
+		}
+		mask, n, err := q.mask(s)
+		if err != nil || n == 0 {
+			return nil, err
+		}
+		if q.Match == nil && !q.Uncounted {
+			if q.page.Total += n; q.full {
+				return nil, nil
+			}
+		}
+		column := columnStarted
+		if q.OrderByEnd {
+			column = columnEnded
+		}
+		at, err := s.ints(column)
+		if err != nil {
+			return nil, err
+		}
+		for row, m := range mask {
+			if m != 0 {
+				some = append(some, spot{s, at[row], row})
+			}
+		}
+		return some, nil
+	}
+	visit := func(f spot) (more bool, err error) {
+		if q.Match != nil {
+			if ok, err := q.matches(ctx, f); err != nil || !ok {
+				return true, err
+			}
+		}
+		if q.Match != nil || q.Uncounted {
+			q.page.Total++
+		}
+		switch seen++; {
+		case seen <= first:
+		case len(q.page.Items) < q.PerPage:
+			span, err := q.whole(f.segment, f.row)
+			if err != nil {
+				return false, err
+			}
+			q.page.Items = append(q.page.Items, span)
+		default:
+			q.page.HasMore = q.PerPage > 0
+			q.full = q.Match == nil || q.Uncounted
+			return !q.full, nil
+		}
+		return true, nil
+	}
+	return inOrder(all, !q.Ascending, q.OrderByEnd, collect, visit)
+}
+
+// all says that a list has all roots of a segment.
+func (q *finder) all(s *segment) bool {
+	return q.Types == nil && q.Status == "" && len(q.asked()) == 0 && len(q.Tags) == 0 && q.ChildError == nil && q.from <= s.first && s.last <= q.to
+}
+
+func (q *finder) matches(ctx context.Context, f spot) (bool, error) {
+	if q.seen++; q.seen > maxMatched {
+		return false, errTooMany()
+	}
+	if q.seen%1024 == 0 && ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if q.Whole {
+		span, err := q.whole(f.segment, f.row)
+		return err == nil && q.Match(&span), err
+	}
+	span, err := q.outlined(f.segment, f.row)
+	return err == nil && q.Match(span), err
+}
+
+// spot is a row of a segment, or one of its packs, and when that was.
+type spot struct {
+	*segment
+	at  int64
+	row int
+}
+
+// inOrder calls visit with what collect finds in segments, in order of at, until it says that nothing more is wanted: collect is called for all of
+// them even then. Segments cover ranges of time that hardly overlap, so that little waits. unbound says that the ranges tell nothing of at.
+func inOrder(all []*segment, descending, unbound bool, collect func(*segment) ([]spot, error), visit func(spot) (more bool, err error)) error {
+	slices.SortStableFunc(all, func(a, b *segment) int {
+		if descending {
+			return cmp.Compare(b.last, a.last)
+		}
+		return cmp.Compare(a.first, b.first)
+	})
+	var waiting []spot
+	more := true
+	for i, s := range all {
+		some, err := collect(s)
+		if err != nil {
+			return err
+		}
+		if !more {
+			continue
+		}
+		all[i] = nil // what does not wait is not needed any more
+		waiting = append(waiting, some...)
+		if len(waiting) == 0 || unbound && i+1 < len(all) {
+			continue
+		}
+		slices.SortFunc(waiting, func(a, b spot) int {
+			c := cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.n, b.n), cmp.Compare(a.row, b.row))
+			if descending {
+				return -c
+			}
+			return c
+		})
+		ready := len(waiting)
+		if i+1 < len(all) {
+			next := all[i+1]
+			ready, _ = slices.BinarySearchFunc(waiting, next, func(f spot, next *segment) int {
+				if descending && f.at > next.last || !descending && f.at < next.first {
+					return -1
+				}
+				return 1
+			})
+		}
+		for _, f := range waiting[:ready] {
+			if more, err = visit(f); err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+		}
+		waiting = append(waiting[:0], waiting[ready:]...)
+	}
+	return nil
+}

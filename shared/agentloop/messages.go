@@ -312,6 +312,18 @@ func appendBrief(b []byte, prompt []mastra.PromptMessage) []byte {
 	return append(b, ']')
 }
 
+// lengthOf is about how many bytes a prompt has in a span.
+func lengthOf(prompt []mastra.PromptMessage) int {
+	n := 16
+	for i := range prompt {
+		n += 72
+		for k := range prompt[i].Parts {
+			n += 16 + len(prompt[i].Parts[k].Text)
+		}
+	}
+	return n
+}
+
 func brief(m *mastra.PromptMessage) string {
 	if len(m.Parts) == 1 && m.Parts[0].Type == mastra.PartText {
 		return m.Parts[0].Text

@@ -167,7 +167,7 @@ func (x *run) generationSpan(hideInput, hideOutput bool, ended ending) mastra.Sp
 	}
 	s.Attributes, s.Context, s.Error = append(b, '}'), x.contextTraced(), ended.failure
 	if !hideInput {
-		s.Input = append(appendPrompt(append(make([]byte, 0, 256), `{"messages":`...), x.prompt[:x.asked]), '}')
+		s.Input = append(appendPrompt(append(make([]byte, 0, lengthOf(x.prompt[:x.asked])), `{"messages":`...), x.prompt[:x.asked]), '}')
 	}
 	if !hideOutput {
 		b = append(make([]byte, 0, 256), `{"files":[],"reasoning":[`...)

@@ -142,7 +142,7 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 		if n > 0 && x.Steps[n-1].Refused != nil {
 			prompt = x.Steps[n-1].Refused.told(prompt)
 		}
-		out.Input = appendBrief(make([]byte, 0, 256), prompt)
+		out.Input = appendBrief(make([]byte, 0, lengthOf(prompt)), prompt)
 	}
 	if !x.call.Tracing.HideOutput {
 		said := s

@@ -22,6 +22,16 @@ var secretLengths = func() (bits [256]uint32) {
 	return bits
 }()
 
+// secretEnds has the two letters, each without its case, that a secret's name may end in.
+var secretEnds = func() (ends [32][32]bool) {
+	for name := range secretNames {
+		ends[name[len(name)-2]&31][name[len(name)-1]&31] = true
+	}
+	return ends
+}()
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
 // secretName says whether a member's name, as it is encoded, is one of a secret.
 func secretName(name []byte) bool {
 	var plain [longestSecretName]byte
@@ -62,6 +72,9 @@ func suspicious(data []byte) bool {
 			continue
 		}
 		for end--; end >= 0 && data[end] == '\\'; end-- { // within a text
+		}
+		if end > 0 && !secretEnds[data[end-1]&31][data[end]&31] && isLetter(data[end-1]) && isLetter(data[end]) {
+			continue
 		}
 		begin := end
 		for begin >= 0 && end-begin <= 2*longestSecretName && data[begin] != '"' {

@@ -13,7 +13,7 @@ func (s *Store) Commit(ctx context.Context, b *mastra.Batch) error {
 	if err != nil {
 		return err
 	}
-	return s.pass(ctx, &write{run: e.write, ahead: b.Ahead})
+	return s.pass(ctx, &write{run: e.write, ahead: b.Ahead, plain: true})
 }
 
 // encoded is a batch ready to be bound.
@@ -50,7 +50,7 @@ func encode(tenant string, b *mastra.Batch) (*encoded, error) {
 		}
 		e.blocks = append(e.blocks, compress(b.Chunks[i].Data))
 	}
-	if e.packs, err = packSpans(b.Spans); err != nil {
+	if e.packs, err = packSpans(tenant, b.Spans); err != nil {
 		return nil, err
 	}
 	e.scores, err = encodeScores(b.Scores, b.Feedback)
@@ -72,11 +72,7 @@ func (e *encoded) write(t *tx) error {
 	if err := t.writeThreads(e); err != nil {
 		return err
 	}
-	for i := range e.packs {
-		if err := t.writePack(e.tenant, &e.packs[i]); err != nil {
-			return err
-		}
-	}
+	t.packs = append(t.packs, e.packs...)
 	for i := range e.scores {
 		if err := t.writeScore(e.tenant, &e.scores[i]); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bytes"
 	"fmt"
 	"sync"
 
@@ -20,14 +19,19 @@ func compress(body []byte) []byte {
 	if len(body) < minCompressed {
 		return body
 	}
+	return appendCompressed(nil, body)
+}
+
+func appendCompressed(to, body []byte) []byte {
+	if len(body) < minCompressed {
+		return append(to, body...)
+	}
 	room := rooms.Get().(*[]byte)
 	defer rooms.Put(room)
-	if n := 1 + s2.MaxEncodedLen(len(body)); cap(*room) < n {
+	if n := s2.MaxEncodedLen(len(body)); cap(*room) < n {
 		*room = make([]byte, n)
 	}
-	out := (*room)[:cap(*room)]
-	out[0] = compressed
-	return bytes.Clone(out[:1+len(s2.Encode(out[1:], body))])
+	return append(append(to, compressed), s2.Encode((*room)[:cap(*room)], body)...)
 }
 
 // rooms is where bodies are compressed: what comes of it is far smaller.

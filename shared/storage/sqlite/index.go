@@ -151,11 +151,11 @@ type building struct {
 
 // add adds a pack.
 func (x *indexer) add(tenant string, n int64, body []byte) (err error) {
-	spans, err := x.reader.pack(body, x.spans)
-	if err != nil {
-		return nil // it is damaged: what is behind it shall be found all the same
+	x.spans = x.read(body, x.spans)
+	spans := x.spans
+	if len(spans) == 0 { // it is damaged: what is behind it shall be found all the same
+		return nil
 	}
-	x.spans = spans
 	var outline []byte
 	if packed := x.reader.packed; packed != nil {
 		outline = body[1 : len(body)-len(packed)]
@@ -177,6 +177,15 @@ func (x *indexer) add(tenant string, n int64, body []byte) (err error) {
 		return err
 	}
 	return x.write(*b)
+}
+
+// read reads the outline of a pack, into spans where it fits; of one that is damaged there are none.
+func (x *indexing) read(body []byte, spans []mastra.Span) []mastra.Span {
+	read, err := x.reader.pack(body, spans)
+	if err != nil {
+		return spans[:0]
+	}
+	return read
 }
 
 // building is the segment that a tenant's packs go to.
@@ -262,9 +271,7 @@ func (x *indexer) replace(b *building, e tracedPack, spans []mastra.Span, rooted
 	if err != nil || r == nil {
 		return err
 	}
-	if x.earlier, err = x.reader.pack(r.json(0), x.earlier); err != nil {
-		return nil // it is damaged, and not listed
-	}
+	x.earlier = x.read(r.json(0), x.earlier)
 	flags, err := x.flagsOf(b, e.n, len(x.earlier))
 	if err != nil || flags == nil {
 		return err

@@ -15,9 +15,9 @@ import (
 // pack is the spans of one commit and trace on their way into a row: their outline, then their contents. It is written while
 // a caller waits, so it has a coder of its own, in which what the spans of a run share stands once.
 type pack struct {
-	trace string
-	spans []*mastra.Span // a root first
-	body  []byte
+	tenant, trace string
+	spans         []*mastra.Span // a root first
+	body          []byte
 }
 
 // The first byte of a body says how it is written. The spans' outline is never compressed: it is read much more often than
@@ -29,7 +29,7 @@ const (
 )
 
 // packSpans groups spans by trace. Of two of one id the last one stays.
-func packSpans(spans []mastra.Span) ([]pack, error) {
+func packSpans(tenant string, spans []mastra.Span) ([]pack, error) {
 	if len(spans) == 0 {
 		return nil, nil
 	}
@@ -45,7 +45,7 @@ func packSpans(spans []mastra.Span) ([]pack, error) {
 		at := slices.IndexFunc(packs, func(p pack) bool { return p.trace == s.TraceID })
 		if at < 0 {
 			at = len(packs)
-			packs = append(packs, pack{trace: s.TraceID, spans: make([]*mastra.Span, 0, len(spans))})
+			packs = append(packs, pack{tenant: tenant, trace: s.TraceID, spans: make([]*mastra.Span, 0, len(spans))})
 		}
 		packs[at].spans = append(packs[at].spans, s)
 	}
@@ -126,10 +126,9 @@ func encodePack(spans []*mastra.Span) []byte {
 		last = s
 	}
 	*room = b
-	small := compress(b) // a short body begins with a length: it does not look compressed
-	o := outliner{b: append(make([]byte, 0, 96+40*len(spans)+len(small)), packVersion)}
+	o := outliner{b: append(make([]byte, 0, 512+32*len(spans)+len(b)/4), packVersion)}
 	o.outline(spans)
-	return append(o.b, small...)
+	return appendCompressed(o.b, b) // a short one begins with a length: it does not look compressed
 }
 
 // decodePack reads a body. Its contents stay in body, or in what that was compressed from.

@@ -23,7 +23,7 @@ func packed() []mastra.Span {
 func TestPack(t *testing.T) {
 	want := packed()
 	want[0], want[2] = want[2], want[0] // the root comes first wherever it stood
-	packs, err := packSpans(want)
+	packs, err := packSpans("", want)
 	must(t, err)
 	got, err := decodePack(packs[0].body)
 	must(t, err)
@@ -58,7 +58,7 @@ func TestDamagedPack(t *testing.T) {
 }
 
 func FuzzDecodePack(f *testing.F) {
-	packs, err := packSpans(packed())
+	packs, err := packSpans("", packed())
 	must(f, err)
 	f.Add(packs[0].body)
 	f.Add([]byte("[]"))

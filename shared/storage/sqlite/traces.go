@@ -3,14 +3,36 @@ package sqlite
 import (
 	"context"
 	"math"
+	"strings"
 
 	"mastralambda/shared/mastra"
 )
 
-func (t *tx) writePack(tenant string, p *pack) error {
-	_, err := t.exec("INSERT INTO packs (tenant, body) VALUES (?, ?)", tenant, p.body)
-	t.packs++
-	return err
+// packsAtOnce is how many packs one statement writes.
+const packsAtOnce = 8
+
+var writePacks = "INSERT INTO packs (tenant, body) VALUES (?, ?)" + strings.Repeat(", (?, ?)", packsAtOnce-1)
+
+// writePacks writes the packs of the writes that succeeded: once a transaction, since a savepoint for each costs as much again.
+func (t *tx) writePacks() error {
+	all := t.packs
+	for ; len(all) >= packsAtOnce; all = all[packsAtOnce:] {
+		var args [2 * packsAtOnce]any
+		for i := range packsAtOnce {
+			args[2*i], args[2*i+1] = all[i].tenant, all[i].body
+		}
+		if _, err := t.exec(writePacks, args[:]...); err != nil {
+			return err
+		}
+	}
+	for i := range all {
+		if _, err := t.exec("INSERT INTO packs (tenant, body) VALUES (?, ?)", all[i].tenant, all[i].body); err != nil {
+			return err
+		}
+	}
+	t.written += len(t.packs)
+	t.packs = t.packs[:0]
+	return nil
 }
 
 func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error) {

@@ -16,6 +16,7 @@ type write struct {
 	run   func(*tx) error
 	reads bool // it changes nothing
 	ahead bool // its caller does not wait for the disk
+	plain bool // it asks for no traces
 	state atomic.Int32
 	err   error
 	done  chan struct{}
@@ -38,7 +39,8 @@ type tx struct {
 	indexing *indexing
 	lastName storedName      // that was looked up
 	signals  int             // packs indexed and scores written in this transaction
-	packs    int             // of spans
+	packs    []pack          // of the writes that succeeded, to be written
+	written  int             // packs
 	claims   int             // written in this transaction
 	chunks   int             // blocks of them
 	runs     int             // those that expire
@@ -187,6 +189,13 @@ func (s *Store) take(w *write) {
 	t := s.tx
 	t.group = append(t.group, w)
 	t.now = mastra.TimeOf(s.now())
+	if !w.plain {
+		if err := t.writePacks(); err != nil {
+			s.giveUp(err)
+			return
+		}
+	}
+	packs := len(t.packs)
 	if _, err := t.exec("SAVEPOINT one"); err != nil {
 		s.giveUp(err)
 		return
@@ -197,6 +206,7 @@ func (s *Store) take(w *write) {
 			return
 		}
 		clear(s.names)
+		t.packs = t.packs[:packs]
 	}
 	// Fails where SQLite gave the whole transaction up, as it does when the disk is full.
 	if _, err := t.exec("RELEASE one"); err != nil {
@@ -260,7 +270,7 @@ func (s *Store) commit() (rest []*write) {
 		return nil
 	}
 	s.tx = nil
-	s.unindexed += t.packs
+	s.unindexed += t.written
 	s.transactions.Add(1)
 	rest = t.group[:0]
 	for _, w := range t.group {
@@ -273,8 +283,11 @@ func (s *Store) commit() (rest []*write) {
 	return rest
 }
 
-// tidy deletes some of what is too old, and adds up the totals.
+// tidy writes what waited for the end, deletes some of what is too old, and adds up the totals.
 func (s *Store) tidy(t *tx) error {
+	if err := t.writePacks(); err != nil {
+		return err
+	}
 	if t.signals > 0 {
 		if err := s.retention.run(t); err != nil {
 			return err

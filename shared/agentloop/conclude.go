@@ -28,6 +28,9 @@ func (x *run) conclude(failed error) error {
 	if suspended {
 		failed = nil
 	}
+	if failed != nil && !errors.Is(context.Cause(x.ctx), runlog.ErrCanceled) {
+		x.m.Logger.ErrorContext(x.ctx, "a run failed", "runId", x.RunID, "agent", x.agent.ID, "error", failed)
+	}
 	if !x.closed {
 		if err := x.keep(failed, suspended); err != nil {
 			x.m.Logger.ErrorContext(x.ctx, "the outcome of a run was not stored", "runId", x.RunID, "agent", x.agent.ID, "failed", failed, "error", err)

@@ -3,8 +3,10 @@ package agentloop_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -298,6 +300,46 @@ func TestWhatSpansShow(t *testing.T) {
 			t.Errorf("the span does not show what the model was told: %s", s.Input)
 		}
 	})
+}
+
+// lines is a log that keeps what is said of runs: "message runId traceId".
+type lines struct {
+	slog.Handler
+	mu   sync.Mutex
+	said []string
+}
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *lines) Handle(ctx context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "runId" {
+			l.said = append(l.said, r.Message+" "+a.Value.String()+" "+mastra.SpanOf(ctx).TraceID)
+		}
+		return true
+	})
+	return nil
+}
+
+// Whoever looks at the trace of a run that failed finds in the log why.
+func TestTheLogSaysWhichRunFailed(t *testing.T) {
+	log := &lines{}
+	w := newWorld(t, &script{errs: []error{errors.New("no"), errors.New("no")}}, &mastra.Agent{ID: "a"})
+	w.Logger = slog.New(log)
+	call := mastra.AgentCall{Messages: mastra.UserMessage("go"), RunID: "run", Tracing: mastra.TracingOptions{TraceID: strings.Repeat("a", 32)}}
+	if _, err := w.generate(t.Context(), "a", call); err == nil {
+		t.Fatal("a model that fails has an answer")
+	}
+	if _, err := w.stream(t.Context(), "a", call); err != nil {
+		t.Fatal(err)
+	}
+	want := "a run failed run " + call.Tracing.TraceID
+	if log.mu.Lock(); strings.Join(log.said, "\n") != want+"\n"+want {
+		t.Errorf("%q", log.said)
+	}
+	log.mu.Unlock()
 }
 
 // What a network asks its model first may be shorter than what a run of the agent would: its end must not look beyond.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -123,7 +124,7 @@ type finder struct {
 	tenant string
 	mastra.TraceQuery
 	from, to int64
-	failed   map[string]bool // where ChildError is asked for: the traces that have a failed span below their root
+	failed   map[int64]bool // where ChildError is asked for: the packs that have the listed root of a trace with a failed span below it
 
 	reader outlineReader
 	spans  []mastra.Span
@@ -227,6 +228,11 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 			}
 		}
 	}
+	if bytes.Count(mask, []byte{isLikely}) > fewRows {
+		if err := s.loadOutlines(); err != nil {
+			return nil, 0, err
+		}
+	}
 	n = 0
 	for row, m := range mask {
 		if m == 0 {
@@ -241,11 +247,10 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 			fits = q.fits(span)
 		}
 		if fits && q.ChildError != nil {
-			trace, err := q.traceOf(s, row)
-			if err != nil {
+			if err := s.loadPlaces(); err != nil {
 				return nil, 0, err
 			}
-			fits = q.failed[trace] == *q.ChildError
+			fits = q.failed[s.places[s.packOf(row)].n] == *q.ChildError
 		}
 		if fits {
 			n++
@@ -266,18 +271,28 @@ func (q *finder) fits(s *mastra.Span) bool {
 	return (q.Types == nil || slices.Contains(q.Types, s.Type)) && holdsTags(tagsText(s.Tags), q.Tags)
 }
 
+// fewRows is how many rows are read from their packs rather than that the outlines of all are.
+const fewRows = 16
+
 // outlined reads the span of a row without its contents. It holds until the next one.
 func (q *finder) outlined(s *segment, row int) (*mastra.Span, error) {
-	if err := s.loadOutlines(); err != nil {
+	if err := s.loadPlaces(); err != nil {
 		return nil, err
 	}
 	p := s.places[s.packOf(row)]
 	i := row - p.row
 	if q.pack != p.n || i >= len(q.spans) {
-		var err error
 		q.pack = 0
-		q.reader.begin(s.outlines[p.start : p.start+p.size])
-		if q.spans, err = q.reader.outline(q.spans, i+1); err != nil {
+		var err error
+		if s.outlines != nil {
+			q.reader.begin(s.outlines[p.start : p.start+p.size])
+			q.spans, err = q.reader.outline(q.spans, i+1)
+		} else if r, no := q.c.first("SELECT body FROM packs WHERE n = ?", p.n); no != nil {
+			err = no
+		} else {
+			q.spans, err = q.reader.pack(r.json(0), q.spans)
+		}
+		if err != nil {
 			return nil, err
 		}
 		q.pack = p.n
@@ -318,24 +333,44 @@ func (q *finder) whole(s *segment, row int) (mastra.Span, error) {
 	return spans[row-p.row], nil
 }
 
-// findFailed finds the traces that have a failed span below their root.
+// findFailed finds the packs that have the listed roots of traces with a failed span below them: mostly the very packs that have these.
 func (q *finder) findFailed(ctx context.Context) error {
-	q.failed = map[string]bool{}
+	q.failed = map[int64]bool{}
 	all, err := q.c.segments(ctx, q.tenant, q.from, math.MaxInt64)
 	if err != nil {
 		return err
 	}
 	for _, s := range all {
-		if err := s.loadFlags(); err != nil {
+		if err := cmp.Or(ctx.Err(), s.loadFlags()); err != nil {
 			return err
 		}
 		for row, f := range s.flags {
-			if f&(isCurrent|isFailed|isRoot) == isCurrent|isFailed {
-				trace, err := q.traceOf(s, row)
-				if err != nil {
-					return err
+			if f&(isCurrent|isFailed|isRoot) != isCurrent|isFailed {
+				continue
+			}
+			if err := s.loadPlaces(); err != nil {
+				return err
+			}
+			p := s.places[s.packOf(row)]
+			if q.failed[p.n] {
+				continue
+			}
+			if rootsIn(s.flags[p.row:p.row+p.spans]) > 0 {
+				q.failed[p.n] = true
+				continue
+			}
+			trace, err := q.traceOf(s, row)
+			if err != nil {
+				return err
+			}
+			packs, err := q.c.packsOf(q.tenant, trace)
+			if err != nil {
+				return err
+			}
+			for _, p := range packs {
+				if p.rooted {
+					q.failed[p.n] = true
 				}
-				q.failed[trace] = true
 			}
 		}
 	}
@@ -433,6 +468,9 @@ func (q *finder) matches(ctx context.Context, f spot) (bool, error) {
 	if q.Whole {
 		span, err := q.whole(f.segment, f.row)
 		return err == nil && q.Match(&span), err
+	}
+	if err := f.loadOutlines(); err != nil {
+		return false, err
 	}
 	span, err := q.outlined(f.segment, f.row)
 	return err == nil && q.Match(span), err

@@ -109,12 +109,21 @@ type TraceQuery struct {
 	Types []string
 	// ChildError asks for the traces that have, or have not, a failed span below their root.
 	ChildError *bool
+	// Having, where not nil, is what a span of each trace that is wanted is like: a storage that knows the others soon may leave them
+	// out, or leave them to its caller.
+	Having *SpanMatch
 	// Match is a further condition. It sees the root without input, output, attributes and metadata, unless Whole is set.
 	Match func(root *Span) bool
 	Whole bool
 	// Uncounted asks for no total: Total is what was seen until the page was full.
 	Uncounted bool
 	Paging
+}
+
+// SpanMatch is what a span is like. Empty fields match all.
+type SpanMatch struct {
+	SpanType, Name, Status           string
+	EntityType, EntityID, EntityName string
 }
 
 // ScoreQuery lists scores or feedback, newest first unless Ascending. Zero fields match all. Of what it asks of entities

@@ -107,6 +107,7 @@ func BenchmarkStored(b *testing.B) {
 		{"list/tag", list(observability.TracesInput{Tags: observability.Texts{"none"}})},
 		{"list/by end", list(observability.TracesInput{Listing: observability.Listing{Field: "endedAt"}})},
 		{"list/failed child", list(observability.TracesInput{HasChildError: new(true)})},
+		{"query/most spans", query(`,"where":{"spans":{"some":{"op":"eq","left":{"path":"spanType"},"right":{"literal":"tool_call"}}}}`)},
 		{"query/no span", query(`,"where":{"spans":{"some":{"op":"eq","left":{"path":"name"},"right":{"literal":"none"}}}}`)},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -342,12 +342,36 @@ func (p *plan) push(data mastra.JSON) {
 			p.push(arg)
 		}
 	}
+	if some := n.Spans["some"]; some != nil && p.Having == nil {
+		var like mastra.SpanMatch
+		if having(some, &like); like != (mastra.SpanMatch{}) {
+			p.Having = &like
+		}
+	}
+	n.equal(map[string]*string{"entityName": &p.EntityName, "entityType": &p.EntityType, "threadId": &p.ThreadID, "resourceId": &p.ResourceID, "status": &p.Status})
+}
+
+// having reads the equalities of a predicate over spans.
+func having(data mastra.JSON, to *mastra.SpanMatch) {
+	var n node
+	if schema.Unmarshal(data, &n) != nil {
+		return
+	}
+	if n.Op == "and" {
+		for _, arg := range n.Args {
+			having(arg, to)
+		}
+	}
+	n.equal(map[string]*string{"entityName": &to.EntityName, "entityType": &to.EntityType, "entityId": &to.EntityID, "name": &to.Name, "spanType": &to.SpanType, "status": &to.Status})
+}
+
+// equal keeps what a field is to be equal to.
+func (n *node) equal(fields map[string]*string) {
 	if n.Op != "eq" || n.Left == nil || n.Left.Path == nil || n.Right == nil {
 		return
 	}
-	to := map[string]*string{"entityName": &p.EntityName, "entityType": &p.EntityType, "threadId": &p.ThreadID, "resourceId": &p.ResourceID, "status": &p.Status}[normal(*n.Left.Path)]
-	if text := textOf(n.Right.Literal); to != nil && *to == "" {
-		*to = text
+	if to := fields[normal(*n.Left.Path)]; to != nil && *to == "" {
+		*to = textOf(n.Right.Literal)
 	}
 }
 

@@ -124,7 +124,9 @@ type finder struct {
 	tenant string
 	mastra.TraceQuery
 	from, to int64
-	failed   map[int64]bool // where ChildError is asked for: the packs that have the listed root of a trace with a failed span below it
+	any      bool           // spans, not roots alone
+	failed   map[int64]bool // where ChildError is asked for: the packs with roots of traces that have a failed span below
+	having   map[int64]bool // where Having is: of those that have such a span
 
 	reader outlineReader
 	spans  []mastra.Span
@@ -171,7 +173,7 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 	}
 	mask = make([]byte, s.spans)
 	want := byte(isCurrent | isListed)
-	if q.Types != nil {
+	if q.any || q.Types != nil {
 		want = isCurrent
 	}
 	for i, f := range s.flags {
@@ -246,11 +248,12 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 			}
 			fits = q.fits(span)
 		}
-		if fits && q.ChildError != nil {
+		if fits && (q.ChildError != nil || q.Having != nil) {
 			if err := s.loadPlaces(); err != nil {
 				return nil, 0, err
 			}
-			fits = q.failed[s.places[s.packOf(row)].n] == *q.ChildError
+			pack := s.places[s.packOf(row)].n
+			fits = (q.ChildError == nil || q.failed[pack] == *q.ChildError) && (q.Having == nil || q.having[pack])
 		}
 		if fits {
 			n++
@@ -333,54 +336,80 @@ func (q *finder) whole(s *segment, row int) (mastra.Span, error) {
 	return spans[row-p.row], nil
 }
 
-// findFailed finds the packs that have the listed roots of traces with a failed span below them: mostly the very packs that have these.
-func (q *finder) findFailed(ctx context.Context) error {
-	q.failed = map[int64]bool{}
+// findRoots finds the packs with roots of the traces that have one of some rows: mostly the very packs of these.
+func (q *finder) findRoots(ctx context.Context, rows func(*segment) (mask []byte, err error)) (map[int64]bool, error) {
+	found := map[int64]bool{}
 	all, err := q.c.segments(ctx, q.tenant, q.from, math.MaxInt64)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range all {
-		if err := cmp.Or(ctx.Err(), s.loadFlags()); err != nil {
-			return err
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		for row, f := range s.flags {
-			if f&(isCurrent|isFailed|isRoot) != isCurrent|isFailed {
+		mask, err := rows(s)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Count(mask, []byte{0}) == len(mask) {
+			continue
+		}
+		if err := cmp.Or(s.loadPlaces(), s.loadFlags()); err != nil {
+			return nil, err
+		}
+		for _, p := range s.places {
+			row := slices.IndexFunc(mask[p.row:p.row+p.spans], func(m byte) bool { return m != 0 })
+			if row < 0 {
 				continue
 			}
-			if err := s.loadPlaces(); err != nil {
-				return err
-			}
-			p := s.places[s.packOf(row)]
-			if q.failed[p.n] {
-				continue
-			}
-			if rootsIn(s.flags[p.row:p.row+p.spans]) > 0 {
-				q.failed[p.n] = true
+			if row += p.row; rootsIn(s.flags[p.row:p.row+p.spans]) > 0 {
+				found[p.n] = true
 				continue
 			}
 			trace, err := q.traceOf(s, row)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			packs, err := q.c.packsOf(q.tenant, trace)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			for _, p := range packs {
 				if p.rooted {
-					q.failed[p.n] = true
+					found[p.n] = true
 				}
 			}
 		}
 	}
-	return nil
+	return found, nil
+}
+
+// failedBelow are the rows of failed spans that are no roots.
+func failedBelow(s *segment) (mask []byte, err error) {
+	if err := s.loadFlags(); err != nil {
+		return nil, err
+	}
+	mask = make([]byte, s.spans)
+	for row, f := range s.flags {
+		if f&(isCurrent|isFailed|isRoot) == isCurrent|isFailed {
+			mask[row] = isCertain
+		}
+	}
+	return mask, nil
 }
 
 // find fills a page.
 func (q *finder) find(ctx context.Context) error {
+	var err error
 	if q.ChildError != nil {
-		if err := q.findFailed(ctx); err != nil {
+		if q.failed, err = q.findRoots(ctx, failedBelow); err != nil {
+			return err
+		}
+	}
+	if h := q.Having; h != nil {
+		like := mastra.TraceQuery{SpanType: h.SpanType, Name: h.Name, Status: h.Status, EntityType: h.EntityType, EntityID: h.EntityID, EntityName: h.EntityName}
+		spans := finder{c: q.c, tenant: q.tenant, TraceQuery: like, from: math.MinInt64, to: math.MaxInt64, any: true}
+		if q.having, err = q.findRoots(ctx, func(s *segment) ([]byte, error) { mask, _, err := spans.mask(s); return mask, err }); err != nil {
 			return err
 		}
 	}
@@ -455,7 +484,7 @@ func (q *finder) find(ctx context.Context) error {
 
 // all says that a list has all roots of a segment.
 func (q *finder) all(s *segment) bool {
-	return q.Types == nil && q.Status == "" && len(q.asked()) == 0 && len(q.Tags) == 0 && q.ChildError == nil && q.from <= s.first && s.last <= q.to
+	return q.Types == nil && q.Status == "" && len(q.asked()) == 0 && len(q.Tags) == 0 && q.ChildError == nil && q.Having == nil && q.from <= s.first && s.last <= q.to
 }
 
 func (q *finder) matches(ctx context.Context, f spot) (bool, error) {

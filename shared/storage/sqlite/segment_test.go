@@ -54,11 +54,16 @@ func TestSegments(t *testing.T) {
 				"all": {}, "entity": {EntityID: "e3"}, "run": {RunID: "run77"}, "thread": {ThreadID: "thread5", Status: "error"}, "name": {Name: "name 4", Ascending: true},
 				"range": {From: 3000, To: 9000, EntityID: "e1"}, "tags": {Tags: []string{"t1"}}, "by end": {OrderByEnd: true, Status: "success"},
 				"types": {Types: types[:2]}, "tools of an entity": {Types: types[1:2], EntityID: "e2"}, "match": {Match: func(r *mastra.Span) bool { return r.StartedAt%3 == 0 }},
-				"failed": {ChildError: new(bool)},
+				"failed": {ChildError: new(bool)}, "having": {Having: &mastra.SpanMatch{SpanType: mastra.SpanToolCall, EntityID: "e4", Status: "error"}},
 			} {
 				var want []mastra.Span
 				for _, tr := range kept[tenant] {
 					failed := slices.ContainsFunc(tr.spans, func(sp mastra.Span) bool { return !sp.Root() && len(sp.Error) > 0 })
+					if h := q.Having; h != nil && !slices.ContainsFunc(tr.spans, func(sp mastra.Span) bool {
+						return sp.Type == h.SpanType && sp.EntityID == h.EntityID && sp.Status() == h.Status
+					}) {
+						continue
+					}
 					for _, sp := range tr.spans {
 						listed := q.Types == nil && len(tr.roots) > 0 && sp.SpanID == tr.roots[len(tr.roots)-1] || slices.Contains(q.Types, sp.Type)
 						if !listed || q.ChildError != nil && failed != *q.ChildError || q.EntityID != "" && sp.EntityID != q.EntityID || q.RunID != "" && sp.RunID != q.RunID ||

@@ -178,6 +178,13 @@ var signalTests = []test{
 				}
 			}
 		}
+		// What a span of theirs is like narrows traces down, or is left to whoever asks.
+		like := mastra.SpanMatch{SpanType: mastra.SpanToolCall, EntityID: "tool2"}
+		p := e.traces(mastra.TraceQuery{Having: &like})
+		e.equal(p.Total == 4 || p.Total == 12, true)
+		for _, id := range []string{"t02", "t05", "t08", "t11"} {
+			e.equal(slices.ContainsFunc(p.Items, func(s mastra.Span) bool { return s.TraceID == id && s.SpanID == "root" }), true)
+		}
 		for _, has := range []bool{true, false} {
 			want := []string{}
 			for i := range 12 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"mastralambda/shared/mastra"
@@ -140,6 +141,7 @@ type indexer struct {
 	*tx
 	*indexing
 	tenants []building // few at once
+	traces  []newTrace // to be written
 	changed []*segment // whose flags are no longer what is stored
 }
 
@@ -150,7 +152,7 @@ type building struct {
 }
 
 // add adds a pack.
-func (x *indexer) add(tenant string, n int64, body []byte) (err error) {
+func (x *indexer) add(tenant string, n int64, body []byte) error {
 	x.spans = x.read(body, x.spans)
 	spans := x.spans
 	if len(spans) == 0 { // it is damaged: what is behind it shall be found all the same
@@ -170,13 +172,23 @@ func (x *indexer) add(tenant string, n int64, body []byte) (err error) {
 	}
 	b := x.building(tenant)
 	b.add(n, spans, outline, nil)
-	if err := x.trace(b, n, spans); err != nil {
+	p := tracedPack{n: n, last: math.MinInt64}
+	for i := range spans {
+		p.last, p.rooted = max(p.last, int64(spans[i].StartedAt)), p.rooted || spans[i].Root()
+	}
+	x.traces = append(x.traces, newTrace{tenant, spans[0].TraceID, p, appendPack(nil, p)})
+	if err := x.keepNames(tenant, spans); err != nil {
 		return err
 	}
-	if err := x.keepNames(tenant, spans); err != nil || !b.full() {
-		return err
+	if len(x.traces) == tracesAtOnce || b.full() {
+		if err := x.writeTraces(); err != nil {
+			return err
+		}
 	}
-	return x.write(*b)
+	if b.full() {
+		return x.write(*b)
+	}
+	return nil
 }
 
 // read reads the outline of a pack, into spans where it fits; of one that is damaged there are none.
@@ -234,34 +246,66 @@ func (c *conn) packsOf(tenant, trace string) ([]tracedPack, error) {
 	return readPacks(r.json(0))
 }
 
-// trace notes which trace a pack, the last of b, is of. What it has of earlier packs of the trace is said by it from now on.
-func (x *indexer) trace(b *building, n int64, spans []mastra.Span) error {
-	p := tracedPack{n: n, last: math.MinInt64}
-	for i := range spans {
-		p.last, p.rooted = max(p.last, int64(spans[i].StartedAt)), p.rooted || spans[i].Root()
+// newTrace says that a pack is of a trace.
+type newTrace struct {
+	tenant, trace string
+	tracedPack
+	packs []byte // itself, encoded
+}
+
+const tracesAtOnce = 8
+
+var writeTraces = "INSERT INTO traced (tenant, trace, packs) VALUES (?, ?, ?)" + strings.Repeat(", (?, ?, ?)", tracesAtOnce-1) + " ON CONFLICT DO NOTHING"
+
+// writeTraces notes which traces the last packs are of.
+func (x *indexer) writeTraces() error {
+	all := x.traces
+	x.traces = all[:0]
+	if len(all) == tracesAtOnce {
+		var args [3 * tracesAtOnce]any
+		for i, t := range all {
+			args[3*i], args[3*i+1], args[3*i+2] = t.tenant, t.trace, t.packs
+		}
+		if inserted, err := x.exec(writeTraces, args[:]...); err != nil || inserted == tracesAtOnce {
+			return err
+		}
 	}
-	trace := spans[0].TraceID
-	inserted, err := x.exec("INSERT INTO traced (tenant, trace, packs) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", b.tenant, trace, appendPack(nil, p))
-	if err != nil || inserted > 0 {
+	for _, t := range all {
+		inserted, err := x.exec("INSERT INTO traced (tenant, trace, packs) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", t.tenant, t.trace, t.packs)
+		if err == nil && inserted == 0 {
+			err = x.follow(t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow adds a pack to those of its trace. What it has of them is said by it from now on.
+func (x *indexer) follow(t newTrace) error {
+	earlier, err := x.packsOf(t.tenant, t.trace)
+	if err != nil || slices.ContainsFunc(earlier, func(e tracedPack) bool { return e.n == t.n }) {
 		return err
 	}
-	earlier, err := x.packsOf(b.tenant, trace)
+	b := x.building(t.tenant)
+	at, _ := slices.BinarySearchFunc(b.packs, t.n, func(p packPlace, n int64) int { return int(p.n - n) })
+	p := b.packs[at]
+	x.reader.begin(b.outlines[p.start : p.start+p.size])
+	spans, err := x.reader.outline(nil, p.spans)
 	if err != nil {
 		return err
 	}
 	var all []byte
 	for _, e := range earlier {
-		if e.n == n {
-			continue
-		}
 		all = appendPack(all, e)
-		if e.rooted && p.rooted || e.last >= startOf(spans) {
-			if err := x.replace(b, e, spans, p.rooted); err != nil {
+		if e.rooted && t.rooted || e.last >= p.at {
+			if err := x.replace(b, e, spans, t.rooted); err != nil {
 				return err
 			}
 		}
 	}
-	_, err = x.exec("UPDATE traced SET packs = ? WHERE tenant = ? AND trace = ?", appendPack(all, p), b.tenant, trace)
+	_, err = x.exec("UPDATE traced SET packs = ? WHERE tenant = ? AND trace = ?", append(all, t.packs...), t.tenant, t.trace)
 	return err
 }
 
@@ -317,6 +361,9 @@ func (x *indexer) flagsOf(b *building, pack int64, spans int) ([]byte, error) {
 
 // finish writes what is left. A small segment takes in the one before it that is not larger, so that few are small.
 func (x *indexer) finish() error {
+	if err := x.writeTraces(); err != nil {
+		return err
+	}
 	if err := x.writeFlags(); err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ const (
 	SpanWorkflowRun     = "workflow_run"
 	SpanWorkflowStep    = "workflow_step"
 	SpanVectorOperation = "rag_vector_operation"
-	SpanEmbedding       = "rag_embedding"
 	SpanScorerRun       = "scorer_run"
 	SpanProcessorRun    = "processor_run"
 	SpanClientTool      = "client_tool_call" // a call that the caller carries out

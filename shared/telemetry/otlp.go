@@ -88,114 +88,182 @@ const (
 )
 
 func (e *Exporter) encode(spans []mastra.Span) request {
+	asked := map[string]mastra.JSON{} // what the model was given in a step, by the step's span
+	for i := range spans {
+		if spans[i].Type == mastra.SpanModelStep {
+			asked[spans[i].SpanID] = spans[i].Input
+		}
+	}
 	out := make([]span, len(spans))
 	for i := range spans {
-		out[i] = convert(&spans[i])
+		s := &spans[i]
+		if s.Type == mastra.SpanModelInference && s.Input == nil && asked[s.ParentID] != nil {
+			told := *s
+			told.Input, s = asked[s.ParentID], &told
+		}
+		out[i] = convert(s)
 	}
 	return request{[]resourceSpans{{resource{e.resource}, []scopeSpans{{scope{"mastralambda"}, out}}}}}
 }
 
 func nanos(t mastra.Time) string { return strconv.FormatInt(int64(t), 10) + "000000" }
 
+// told is what of a span's attributes has a name in the conventions.
+type told struct {
+	Model        string `json:"model"`
+	Provider     string `json:"provider"`
+	Response     string `json:"responseModel"`
+	Finish       string `json:"finishReason"`
+	Format       string `json:"responseFormat"`
+	CallID       string `json:"toolCallId"`
+	About        string `json:"toolDescription"`
+	Store        string `json:"store"`
+	Index        string `json:"indexName"`
+	Operation    string `json:"operation"`
+	First        string `json:"completionStartTime"`
+	Instructions string `json:"instructions"`
+	Usage        struct {
+		Input  *int `json:"inputTokens"`
+		Output *int `json:"outputTokens"`
+		In     struct {
+			Read  int `json:"cacheRead"`
+			Write int `json:"cacheWrite"`
+		} `json:"inputDetails"`
+		Out struct {
+			Reasoning int `json:"reasoning"`
+		} `json:"outputDetails"`
+	} `json:"usage"`
+	Parameters struct {
+		MaxTokens   *int     `json:"maxOutputTokens"`
+		Temperature *float64 `json:"temperature"`
+		TopP        *float64 `json:"topP"`
+		TopK        *float64 `json:"topK"`
+		Presence    *float64 `json:"presencePenalty"`
+		Frequency   *float64 `json:"frequencyPenalty"`
+		Seed        *int     `json:"seed"`
+		Stop        []string `json:"stopSequences"`
+	} `json:"parameters"`
+	Cost *struct {
+		Amount float64 `json:"estimatedCost"`
+		Unit   string  `json:"costUnit"`
+	} `json:"costContext"`
+}
+
+// attributes are those of a span.
+type attributes []attribute
+
+func (a *attributes) text(key, v string) {
+	if v != "" {
+		*a = append(*a, text(key, v))
+	}
+}
+
+func (a *attributes) number(key string, n *int) {
+	if n != nil {
+		*a = append(*a, number(key, *n))
+	}
+}
+
+func (a *attributes) double(key string, v *float64) {
+	if v != nil {
+		*a = append(*a, attribute{key, value{Double: v}})
+	}
+}
+
+func (a *attributes) counted(key string, n int) {
+	if n > 0 {
+		*a = append(*a, number(key, n))
+	}
+}
+
+func (a *attributes) messages(key string, all []chatMessage) {
+	if one, ok := content(key, all); ok {
+		*a = append(*a, one)
+	}
+}
+
+func (a *attributes) contents(input, output string, s *mastra.Span) {
+	a.text(input, string(s.Input))
+	a.text(output, string(s.Output))
+}
+
 // convert names things as OpenTelemetry's conventions for generative AI do; what they have no name for is under "mastra.".
 func convert(s *mastra.Span) span {
 	out := span{TraceID: s.TraceID, SpanID: s.SpanID, ParentID: s.ParentID, Name: s.Name, Kind: internal, Start: nanos(s.StartedAt), End: nanos(max(s.EndedAt, s.StartedAt))}
-	add := func(a attribute) { out.Attributes = append(out.Attributes, a) }
-	given := func(key, v string) {
-		if v != "" {
-			add(text(key, v))
-		}
-	}
-	add(text("mastra.span.type", s.Type))
-	given("mastra.run.id", s.RunID)
-	given("mastra.resource.id", s.ResourceID)
-	given("gen_ai.conversation.id", s.ThreadID)
-	var a struct {
-		Model      string   `json:"model"`
-		Provider   string   `json:"provider"`
-		Response   string   `json:"responseModel"`
-		ResponseID string   `json:"responseId"`
-		Finish     string   `json:"finishReason"`
-		CallID     string   `json:"toolCallId"`
-		About      string   `json:"toolDescription"`
-		Store      string   `json:"store"`
-		Index      string   `json:"indexName"`
-		Operation  string   `json:"operation"`
-		First      string   `json:"completionStartTime"`
-		Tools      []string `json:"availableTools"`
-		Usage      *struct {
-			Input  int `json:"inputTokens"`
-			Output int `json:"outputTokens"`
-		} `json:"usage"`
-		Cost *struct {
-			Amount float64 `json:"estimatedCost"`
-			Unit   string  `json:"costUnit"`
-		} `json:"costContext"`
-	}
+	var all attributes
+	all.text("mastra.span.type", s.Type)
+	all.text("mastra.run.id", s.RunID)
+	all.text("mastra.resource.id", s.ResourceID)
+	all.text("gen_ai.conversation.id", s.ThreadID)
+	var a told
 	if len(s.Attributes) > 0 {
 		_ = schema.Unmarshal(s.Attributes, &a) // what fits is shown
-	}
-	content := func(input, output string) {
-		if len(s.Input) > 0 {
-			add(text(input, string(s.Input)))
-		}
-		if len(s.Output) > 0 {
-			add(text(output, string(s.Output)))
-		}
 	}
 	switch s.Type {
 	case mastra.SpanAgentRun:
 		out.Name = "invoke_agent " + s.EntityName
-		add(text("gen_ai.operation.name", "invoke_agent"))
-		given("gen_ai.agent.id", s.EntityID)
-		given("gen_ai.agent.name", s.EntityName)
-		content("gen_ai.input.messages", "gen_ai.output.messages")
-	case mastra.SpanModelInference, mastra.SpanModelGeneration:
-		if s.Type == mastra.SpanModelInference { // one call of the model
-			out.Name, out.Kind = "chat "+a.Model, client
-			add(text("gen_ai.operation.name", "chat"))
+		all.text("gen_ai.operation.name", "invoke_agent")
+		all.text("gen_ai.agent.id", s.EntityID)
+		all.text("gen_ai.agent.name", s.EntityName)
+		if a.Instructions != "" {
+			if one, ok := content("gen_ai.system_instructions", []chatPart{said(a.Instructions)}); ok {
+				all = append(all, one)
+			}
 		}
-		given("gen_ai.provider.name", a.Provider)
-		given("gen_ai.request.model", a.Model)
-		given("gen_ai.response.model", a.Response)
-		given("gen_ai.response.id", a.ResponseID)
-		if a.Finish != "" {
-			add(texts("gen_ai.response.finish_reasons", []string{a.Finish}))
+		all.messages("gen_ai.input.messages", given(s.Input))
+		all.messages("gen_ai.output.messages", answered(s.Output, "stop"))
+	case mastra.SpanModelInference: // one call of the model: it alone has tokens and cost, so that sums are right
+		out.Name, out.Kind = "chat "+a.Model, client
+		all.text("gen_ai.operation.name", "chat")
+		all.text("gen_ai.provider.name", providerName(a.Provider))
+		all.text("gen_ai.request.model", a.Model)
+		all.request(&a)
+		all.text("gen_ai.response.model", a.Response)
+		finish := finishReason(a.Finish)
+		if finish != "" {
+			all = append(all, texts("gen_ai.response.finish_reasons", []string{finish}))
 		}
-		if a.Usage != nil {
-			add(number("gen_ai.usage.input_tokens", a.Usage.Input))
-			add(number("gen_ai.usage.output_tokens", a.Usage.Output))
-		}
+		all.number("gen_ai.usage.input_tokens", a.Usage.Input)
+		all.number("gen_ai.usage.output_tokens", a.Usage.Output)
+		all.counted("gen_ai.usage.cache_read.input_tokens", a.Usage.In.Read)
+		all.counted("gen_ai.usage.cache_creation.input_tokens", a.Usage.In.Write)
+		all.counted("gen_ai.usage.reasoning.output_tokens", a.Usage.Out.Reasoning)
 		if t, err := mastra.ParseTime(a.First); err == nil && t >= s.StartedAt {
 			seconds := float64(t-s.StartedAt) / 1000
-			add(attribute{"gen_ai.server.time_to_first_token", value{Double: &seconds}})
+			all.double("gen_ai.response.time_to_first_chunk", &seconds)
 		}
 		if a.Cost != nil {
-			add(attribute{"mastra.cost", value{Double: &a.Cost.Amount}})
-			given("mastra.cost.unit", a.Cost.Unit)
+			all.double("mastra.cost", &a.Cost.Amount)
+			all.text("mastra.cost.unit", a.Cost.Unit)
 		}
-		content("gen_ai.input.messages", "gen_ai.output.messages")
-	case mastra.SpanToolCall:
+		all.messages("gen_ai.input.messages", given(s.Input))
+		all.messages("gen_ai.output.messages", answered(s.Output, finish))
+	case mastra.SpanToolCall, mastra.SpanClientTool:
 		out.Name = "execute_tool " + s.EntityID
-		add(text("gen_ai.operation.name", "execute_tool"))
-		given("gen_ai.tool.name", s.EntityID)
-		given("gen_ai.tool.call.id", a.CallID)
-		given("gen_ai.tool.description", a.About)
-		add(text("gen_ai.tool.type", "function"))
-		content("gen_ai.tool.call.arguments", "gen_ai.tool.call.result")
+		all.text("gen_ai.operation.name", "execute_tool")
+		all.text("gen_ai.tool.name", s.EntityID)
+		all.text("gen_ai.tool.call.id", a.CallID)
+		all.text("gen_ai.tool.description", a.About)
+		all.text("gen_ai.tool.type", "function")
+		all.contents("gen_ai.tool.call.arguments", "gen_ai.tool.call.result", s)
+	case mastra.SpanWorkflowRun:
+		out.Name = "invoke_workflow " + s.EntityID
+		all.text("gen_ai.operation.name", "invoke_workflow")
+		all.text("gen_ai.workflow.name", s.EntityID)
+		all.contents("mastra.input", "mastra.output", s)
 	case mastra.SpanVectorOperation:
 		out.Kind = client
-		given("db.system.name", a.Store)
-		given("db.collection.name", a.Index)
-		given("db.operation.name", a.Operation)
-		content("mastra.input", "mastra.output")
+		all.text("db.system.name", a.Store)
+		all.text("db.collection.name", a.Index)
+		all.text("db.operation.name", a.Operation)
+		all.contents("mastra.input", "mastra.output", s)
 	default:
-		given("mastra.entity.type", s.EntityType)
-		given("mastra.entity.id", s.EntityID)
-		content("mastra.input", "mastra.output")
+		all.text("mastra.entity.type", s.EntityType)
+		all.text("mastra.entity.id", s.EntityID)
+		all.contents("mastra.input", "mastra.output", s)
 	}
 	if len(s.Tags) > 0 {
-		add(texts("mastra.tags", s.Tags))
+		all = append(all, texts("mastra.tags", s.Tags))
 	}
 	if len(s.Error) > 0 {
 		var e struct {
@@ -204,7 +272,29 @@ func convert(s *mastra.Span) span {
 		}
 		_ = schema.Unmarshal(s.Error, &e)
 		out.Status = &status{e.Message, failed}
-		given("error.type", e.Name)
+		all.text("error.type", e.Name)
 	}
+	out.Attributes = all
 	return out
+}
+
+// request appends what the model was asked with.
+func (a *attributes) request(t *told) {
+	yes := true
+	*a = append(*a, attribute{"gen_ai.request.stream", value{Bool: &yes}})
+	p := &t.Parameters
+	a.number("gen_ai.request.max_tokens", p.MaxTokens)
+	a.number("gen_ai.request.seed", p.Seed)
+	for _, d := range []struct {
+		key string
+		v   *float64
+	}{{"temperature", p.Temperature}, {"top_p", p.TopP}, {"top_k", p.TopK}, {"presence_penalty", p.Presence}, {"frequency_penalty", p.Frequency}} {
+		a.double("gen_ai.request."+d.key, d.v)
+	}
+	if len(p.Stop) > 0 {
+		*a = append(*a, texts("gen_ai.request.stop_sequences", p.Stop))
+	}
+	if t.Format != "" {
+		a.text("gen_ai.output.type", "json")
+	}
 }

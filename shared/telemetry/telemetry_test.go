@@ -61,9 +61,13 @@ func TestExport(t *testing.T) {
 	e := s.Exporter(slog.New(slog.DiscardHandler))
 	root := mastra.Span{TraceID: "0af7651916cd43dd8448eb211c80319c", SpanID: "b7ad6b7169203331", Name: "agent run: 'a'", Type: mastra.SpanAgentRun, StartedAt: 1700000000000, EndedAt: 1700000000500,
 		EntityID: "a", EntityName: "A", ThreadID: "thread", RunID: "run", Tags: []string{"x"}, Input: mastra.JSON(`"hi"`), Error: mastra.JSON(`{"message":"no","name":"Error"}`)}
-	chat := mastra.Span{TraceID: root.TraceID, SpanID: "b7ad6b7169203332", ParentID: root.SpanID, Name: "inference: 0", Type: mastra.SpanModelInference, StartedAt: 1700000000000, EndedAt: 1700000000400,
-		Attributes: mastra.JSON(`{"model":"m","provider":"p","responseModel":"m-1","finishReason":"stop","completionStartTime":"2023-11-14T22:13:20.250Z","usage":{"inputTokens":7,"outputTokens":5}}`)}
-	s.Export(t.Context(), []mastra.Span{root, chat})
+	step := mastra.Span{TraceID: root.TraceID, SpanID: "b7ad6b7169203333", ParentID: root.SpanID, Name: "step: 0", Type: mastra.SpanModelStep, StartedAt: 1700000000000, EndedAt: 1700000000400,
+		Input: mastra.JSON(`[{"role":"system","content":"be kind"},{"role":"user","content":"hi"}]`)}
+	flow := mastra.Span{TraceID: root.TraceID, SpanID: "b7ad6b7169203334", ParentID: root.SpanID, Type: mastra.SpanWorkflowRun, EntityID: "w"}
+	chat := mastra.Span{TraceID: root.TraceID, SpanID: "b7ad6b7169203332", ParentID: step.SpanID, Name: "inference: 0", Type: mastra.SpanModelInference, StartedAt: 1700000000000, EndedAt: 1700000000400,
+		Output:     mastra.JSON(`{"text":"","toolCalls":[{"toolCallId":"c","toolName":"add","args":{"a":1}}]}`),
+		Attributes: mastra.JSON(`{"model":"m","provider":"bedrock","parameters":{"temperature":0.5,"maxOutputTokens":9},"responseFormat":"json_schema","responseModel":"m-1","finishReason":"tool-calls","completionStartTime":"2023-11-14T22:13:20.250Z","usage":{"inputTokens":7,"outputTokens":5,"inputDetails":{"text":3,"cacheRead":4}}}`)}
+	s.Export(t.Context(), []mastra.Span{root, step, chat, flow})
 	if err := e.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -74,14 +78,38 @@ func TestExport(t *testing.T) {
 		t.Fatalf("%d requests, headers %v", len(c.bodies), c.header)
 	}
 	for _, want := range []string{`"service.name","value":{"stringValue":"svc"}`, `"deployment.environment.name"`, `"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","name":"invoke_agent A","kind":1,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000500000000"`,
-		`"gen_ai.operation.name","value":{"stringValue":"invoke_agent"}`, `"gen_ai.conversation.id"`, `"status":{"message":"no","code":2}`, `"parentSpanId":"b7ad6b7169203331","name":"chat m","kind":3`,
-		`"gen_ai.provider.name","value":{"stringValue":"p"}`, `"gen_ai.usage.input_tokens","value":{"intValue":"7"}`, `"gen_ai.server.time_to_first_token","value":{"doubleValue":0.25}`, `"gen_ai.response.finish_reasons","value":{"arrayValue":{"values":[{"stringValue":"stop"}]}}`} {
+		`"gen_ai.operation.name","value":{"stringValue":"invoke_agent"}`, `"gen_ai.conversation.id"`, `"status":{"message":"no","code":2}`, `"parentSpanId":"b7ad6b7169203333","name":"chat m","kind":3`,
+		`"gen_ai.provider.name","value":{"stringValue":"aws.bedrock"}`, `"gen_ai.usage.input_tokens","value":{"intValue":"7"}`, `"gen_ai.response.time_to_first_chunk","value":{"doubleValue":0.25}`, `"gen_ai.response.finish_reasons","value":{"arrayValue":{"values":[{"stringValue":"tool_call"}]}}`,
+		`"name":"invoke_workflow w"`, `"gen_ai.workflow.name","value":{"stringValue":"w"}`, `"gen_ai.usage.cache_read.input_tokens","value":{"intValue":"4"}`,
+		`"gen_ai.request.temperature","value":{"doubleValue":0.5}`, `"gen_ai.request.max_tokens","value":{"intValue":"9"}`, `"gen_ai.output.type","value":{"stringValue":"json"}`,
+		`"gen_ai.input.messages","value":{"stringValue":"[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"hi\"}]}]"}`,
+		`"gen_ai.input.messages","value":{"stringValue":"[{\"role\":\"system\",\"parts\":[{\"type\":\"text\",\"content\":\"be kind\"}]},{\"role\":\"user\",`,
+		`"gen_ai.output.messages","value":{"stringValue":"[{\"role\":\"assistant\",\"parts\":[{\"type\":\"tool_call\",\"id\":\"c\",\"name\":\"add\",\"arguments\":{\"a\":1}}],\"finish_reason\":\"tool_call\"}]"}`} {
 		if !strings.Contains(c.bodies[0], want) {
 			t.Errorf("no %s in %s", want, c.bodies[0])
 		}
 	}
 	if !mastra.JSON(c.bodies[0]).IsValid() {
 		t.Error("it is no JSON")
+	}
+}
+
+// What is no message of a chat is left out, whatever a caller or a tool has made of it.
+func TestMessages(t *testing.T) {
+	for input, want := range map[string]string{
+		`"hi"`: `[{"role":"user","parts":[{"type":"text","content":"hi"}]}]`,
+		`{"approved":true,"toolCallId":"c","toolName":"rm"}`:                                                 `[{"role":"tool","parts":[{"type":"tool_call_response","id":"c","response":{"approved":true,"toolCallId":"c","toolName":"rm"}}]}]`,
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"file","data":"xx"}]}]}`:  `[{"role":"user","parts":[{"type":"text","content":"a"},{"type":"file"}]}]`,
+		`[{"role":"assistant","content":[{"type":"tool-call","toolCallId":"c","toolName":"n","input":{}}]}]`: `[{"role":"assistant","parts":[{"type":"tool_call","id":"c","name":"n","arguments":{}}]}]`,
+		`[{"role":1}]`: ``, `{"x":1}`: ``, `7`: ``, `[[]]`: ``, ``: ``, `{`: ``,
+	} {
+		got, ok := content("k", given(mastra.JSON(input)))
+		if ok != (want != "") || ok && *got.Value.String != want {
+			t.Errorf("%s: %v %v", input, got.Value.String, ok)
+		}
+	}
+	if answered(mastra.JSON(`{"status":"suspended"}`), "stop") != nil || answered(nil, "") != nil {
+		t.Error("a run that has said nothing has a message")
 	}
 }
 

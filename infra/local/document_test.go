@@ -239,22 +239,53 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// No span of a generate that was answered is lost, even if the process dies with the answer.
+// No span of a run that was answered is lost, even if the process dies with the answer or with the last of a stream.
 func TestKillKeepsSpans(t *testing.T) {
 	dir := t.TempDir()
-	for range 3 {
+	agent := map[string]int{"agent_run": 1, "model_generation": 1, "model_step": 2, "model_inference": 2, "tool_call": 1, "memory_operation": 2}
+	asked := `{"messages": "What is 2+2?", "memory": {"thread": "t", "resource": "ann"}, "tracingOptions": {"traceId": "%s"}}`
+	refund := func(amount int) string {
+		return fmt.Sprintf(`{"inputData": {"orderId": "A-17", "amount": %d}, "tracingOptions": {"traceId": "%%s"}}`, amount)
+	}
+	for i, c := range []struct {
+		path, body, last string // last is what the client has seen when the process dies; "": a whole answer
+		want             map[string]int
+	}{
+		{"/agents/myAgent/generate", asked, "", agent},
+		{"/agents/myAgent/generate", asked, "", agent},
+		{"/agents/myAgent/stream", asked, `"type":"finish"`, agent},
+		{"/workflows/refundWorkflow/start-async", refund(10), "", map[string]int{"workflow_run": 1, "workflow_step": 2}},
+		{"/workflows/refundWorkflow/start-async", refund(250), "", map[string]int{"workflow_run": 1, "workflow_step": 1}}, // it waits for a person
+		{"/workflows/refundWorkflow/stream?runId=streamed", refund(10), `"type":"workflow-finish"`, map[string]int{"workflow_run": 1, "workflow_step": 2}},
+	} {
 		url, process := serve(t, "DATA_DIR="+dir)
-		status, body := call(t, "POST", url+"/api/agents/myAgent/generate", `{"messages": "What is 2+2?", "memory": {"thread": "t", "resource": "ann"}}`)
-		process.Process.Kill()
-		process.Wait()
-		if status != 200 {
-			t.Fatalf("%d %s", status, body)
+		traceID := fmt.Sprintf("%032x", i+1)
+		body := fmt.Sprintf(c.body, traceID)
+		if c.last == "" {
+			if status, answer := call(t, "POST", url+"/api"+c.path, body); status != 200 {
+				t.Errorf("%s: %d %s", c.path, status, answer)
+			}
+			process.Process.Kill()
+		} else {
+			w := post(t, url+"/api"+c.path, body, "")
+			seen, buffer := "", make([]byte, 4096)
+			for !strings.Contains(seen, c.last) {
+				n, err := w.Body.Read(buffer)
+				if seen += string(buffer[:n]); err != nil {
+					break
+				}
+			}
+			process.Process.Kill()
+			if !strings.Contains(seen, c.last) {
+				t.Errorf("%s: %s", c.path, seen)
+			}
 		}
+		process.Wait()
 		url, process = serve(t, "DATA_DIR="+dir)
-		_, trace := call(t, "GET", url+"/api/observability/traces/"+regexp.MustCompile(`"traceId":"([0-9a-f]{32})"`).FindStringSubmatch(body)[1], "")
-		for kind, n := range map[string]int{"agent_run": 1, "model_generation": 1, "model_step": 2, "model_inference": 2, "tool_call": 1, "memory_operation": 2} {
+		_, trace := call(t, "GET", url+"/api/observability/traces/"+traceID, "")
+		for kind, n := range c.want {
 			if got := strings.Count(trace, `"spanType":"`+kind+`"`); got != n {
-				t.Errorf("%d spans of type %s, want %d", got, kind, n)
+				t.Errorf("%s: %d spans of type %s, want %d", c.path, got, kind, n)
 			}
 		}
 		process.Process.Kill()

@@ -234,9 +234,16 @@ var signalTests = []test{
 			e.Fatal(err)
 		}
 		e.equal(e.traces(mastra.TraceQuery{}).Total, 4)
+		for _, id := range []string{"with-message", "alone", "other"} { // what is said of a trace goes with it
+			e.commit(mastra.Batch{Scores: []mastra.Score{{ID: "s-" + id, TraceID: id, ScorerID: "sc", CreatedAt: base}}, Feedback: []mastra.Feedback{{ID: "f-" + id, TraceID: id, CreatedAt: base}}})
+		}
 		e.ok(e.s.DeleteThread(e.ctx, "one"))
 		p := e.traces(mastra.TraceQuery{})
 		e.equal([]any{p.Total, p.Items[0].TraceID}, []any{1, "other"})
+		e.equal(e.scores(mastra.ScoreQuery{}), []string{"s-other"})
+		f, err := e.s.Feedback(e.ctx, mastra.ScoreQuery{Paging: mastra.Paging{PerPage: 9}})
+		e.ok(err)
+		e.equal([]any{f.Total, f.Items[0].ID}, []any{1, "f-other"})
 	}},
 	{"scores/queries", func(e *env) {
 		for i := range 8 {

@@ -1,3 +1,4 @@
+-- A row of packs holds those of a transaction from now on, each with its tenant (packrow.go).
 -- What finds traces, by segments: up to some hundred packs of a tenant, column by column (segment.go). It is read out of the packs anew.
 DROP TABLE traces;
 DROP TABLE traced;

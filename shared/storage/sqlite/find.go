@@ -128,6 +128,7 @@ type finder struct {
 	failed   map[int64]bool // where ChildError is asked for: the packs with roots of traces that have a failed span below
 	having   map[int64]bool // where Having is: of those that have such a span
 
+	bodies packReader
 	reader outlineReader
 	spans  []mastra.Span
 	pack   int64 // whose first spans these are
@@ -137,7 +138,7 @@ type finder struct {
 }
 
 func newFinder(c *conn, tenant string, q mastra.TraceQuery, from mastra.Time, p *mastra.Page[mastra.Span]) *finder {
-	f := &finder{c: c, tenant: tenant, TraceQuery: q, from: math.MinInt64, to: math.MaxInt64, page: p}
+	f := &finder{c: c, bodies: packReader{c: c}, tenant: tenant, TraceQuery: q, from: math.MinInt64, to: math.MaxInt64, page: p}
 	if from != 0 {
 		f.from = int64(from)
 	}
@@ -290,10 +291,10 @@ func (q *finder) outlined(s *segment, row int) (*mastra.Span, error) {
 		if s.outlines != nil {
 			q.reader.begin(s.outlines[p.start : p.start+p.size])
 			q.spans, err = q.reader.outline(q.spans, i+1)
-		} else if r, no := q.c.first("SELECT body FROM packs WHERE n = ?", p.n); no != nil {
+		} else if body, no := q.bodies.body(p.n); no != nil {
 			err = no
 		} else {
-			q.spans, err = q.reader.pack(r.json(0), q.spans)
+			q.spans, err = q.reader.pack(body, q.spans)
 		}
 		if err != nil {
 			return nil, err
@@ -322,11 +323,11 @@ func (q *finder) whole(s *segment, row int) (mastra.Span, error) {
 		return mastra.Span{}, err
 	}
 	p := s.places[s.packOf(row)]
-	r, err := q.c.first("SELECT body FROM packs WHERE n = ?", p.n)
-	if err != nil || r == nil {
-		return mastra.Span{}, cmp.Or(err, errSegment)
+	body, err := q.bodies.body(p.n)
+	if err != nil {
+		return mastra.Span{}, err
 	}
-	spans, err := decodePack(r.json(0))
+	spans, err := decodePack(body)
 	if err == nil && row-p.row >= len(spans) {
 		err = errSegment
 	}
@@ -408,7 +409,7 @@ func (q *finder) find(ctx context.Context) error {
 	}
 	if h := q.Having; h != nil {
 		like := mastra.TraceQuery{SpanType: h.SpanType, Name: h.Name, Status: h.Status, EntityType: h.EntityType, EntityID: h.EntityID, EntityName: h.EntityName}
-		spans := finder{c: q.c, tenant: q.tenant, TraceQuery: like, from: math.MinInt64, to: math.MaxInt64, any: true}
+		spans := finder{c: q.c, bodies: packReader{c: q.c}, tenant: q.tenant, TraceQuery: like, from: math.MinInt64, to: math.MaxInt64, any: true}
 		if q.having, err = q.findRoots(ctx, func(s *segment) ([]byte, error) { mask, _, err := spans.mask(s); return mask, err }); err != nil {
 			return err
 		}

@@ -83,17 +83,10 @@ func (t *tx) index(limit int) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	last := r.int(0)
 	x := &indexer{tx: t, indexing: t.indexing}
-	for r, err := range t.query(context.Background(), "SELECT n, tenant, body FROM packs WHERE n > ? ORDER BY n LIMIT ?", last, int64(limit)) {
-		if err != nil {
-			return 0, err
-		}
-		last = r.int(0)
-		n++
-		if err := x.add(r.text(1), last, r.json(2)); err != nil {
-			return 0, err
-		}
+	last, n, err := t.eachPack(r.int(0), limit, x.add)
+	if err != nil {
+		return 0, err
 	}
 	if n == 0 {
 		return 0, nil
@@ -311,11 +304,12 @@ func (x *indexer) follow(t newTrace) error {
 
 // replace takes spans, and the root where there is one, out of what an earlier pack of their trace is listed for.
 func (x *indexer) replace(b *building, e tracedPack, spans []mastra.Span, rooted bool) error {
-	r, err := x.first("SELECT body FROM packs WHERE n = ?", e.n)
-	if err != nil || r == nil {
+	reader := packReader{c: x.conn}
+	body, err := reader.body(e.n)
+	if err != nil {
 		return err
 	}
-	x.earlier = x.read(r.json(0), x.earlier)
+	x.earlier = x.read(body, x.earlier)
 	flags, err := x.flagsOf(b, e.n, len(x.earlier))
 	if err != nil || flags == nil {
 		return err
@@ -484,6 +478,9 @@ func (t *tx) dropSegment(s *segment) error {
 // dropPacks deletes packs, and what segments know of them.
 func (t *tx) dropPacks(tenant string, packs []int64) error {
 	slices.Sort(packs)
+	if err := t.deletePacks(packs); err != nil {
+		return err
+	}
 	x := &indexer{tx: t, indexing: t.indexing}
 	for len(packs) > 0 {
 		s, err := t.segmentOf(tenant, packs[0])
@@ -493,9 +490,6 @@ func (t *tx) dropPacks(tenant string, packs []int64) error {
 		gone := map[int64]bool{}
 		for len(packs) > 0 && (s == nil || packs[0] <= s.n) {
 			gone[packs[0]] = true
-			if _, err := t.exec("DELETE FROM packs WHERE n = ?", packs[0]); err != nil {
-				return err
-			}
 			packs = packs[1:]
 		}
 		if s == nil { // they were damaged

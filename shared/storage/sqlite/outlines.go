@@ -415,6 +415,7 @@ type outlines struct {
 }
 
 func (o *outlines) ofTraces(ctx context.Context, c *conn, tenant string, traces []string, since int64) error {
+	reader := packReader{c: c}
 	for _, id := range traces {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -424,11 +425,11 @@ func (o *outlines) ofTraces(ctx context.Context, c *conn, tenant string, traces 
 			return err
 		}
 		for _, p := range packs {
-			r, err := c.first("SELECT body FROM packs WHERE n = ?", p.n)
+			body, err := reader.body(p.n)
 			if err != nil {
 				return err
 			}
-			if o.spans, err = o.pack(r.json(0), o.spans); err != nil {
+			if o.spans, err = o.pack(body, o.spans); err != nil {
 				return err
 			}
 			if startOf(o.spans) < since {

@@ -205,6 +205,9 @@ func FuzzSegment(f *testing.F) {
 			}
 		}
 		_, _ = readInts(body, spans)
+		for _, p := range splitPacks("tenant", body) {
+			_ = p.body
+		}
 		_, _ = readPacks(body)
 		c, err := readTexts(body, spans)
 		if err != nil {

@@ -3,52 +3,25 @@ package sqlite
 import (
 	"context"
 	"math"
-	"strings"
 
 	"mastralambda/shared/mastra"
 )
 
-// packsAtOnce is how many packs one statement writes.
-const packsAtOnce = 8
-
-var writePacks = "INSERT INTO packs (tenant, body) VALUES (?, ?)" + strings.Repeat(", (?, ?)", packsAtOnce-1)
-
-// writePacks writes the packs of the writes that succeeded: once a transaction, since a savepoint for each costs as much again.
-func (t *tx) writePacks() error {
-	all := t.packs
-	for ; len(all) >= packsAtOnce; all = all[packsAtOnce:] {
-		var args [2 * packsAtOnce]any
-		for i := range packsAtOnce {
-			args[2*i], args[2*i+1] = all[i].tenant, all[i].body
-		}
-		if _, err := t.exec(writePacks, args[:]...); err != nil {
-			return err
-		}
-	}
-	for i := range all {
-		if _, err := t.exec("INSERT INTO packs (tenant, body) VALUES (?, ?)", all[i].tenant, all[i].body); err != nil {
-			return err
-		}
-	}
-	t.written += len(t.packs)
-	t.packs = t.packs[:0]
-	return nil
-}
-
 func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error) {
 	tenant, since := mastra.Tenant(ctx), int64(s.since(s.retention.Traces, math.MinInt64))
-	var bodies []mastra.JSON
+	var bodies [][]byte
 	err := s.indexed(ctx, func(c *conn) error {
 		packs, err := c.packsOf(tenant, traceID)
 		if err != nil {
 			return err
 		}
+		reader := packReader{c: c}
 		for _, p := range packs {
-			r, err := c.first("SELECT body FROM packs WHERE n = ?", p.n)
+			body, err := reader.body(p.n)
 			if err != nil {
 				return err
 			}
-			bodies = append(bodies, r.json(0))
+			bodies = append(bodies, body)
 		}
 		return nil
 	})

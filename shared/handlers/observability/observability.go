@@ -68,16 +68,42 @@ func pageOf(page, perPage int) mastra.Paging {
 	return mastra.Paging{Page: page, PerPage: perPage}
 }
 
-// visible is a trace that the caller may see. One bound to a resource sees those whose topmost span is its own.
+// visible is what the caller may see of a trace. One bound to a resource sees what stands below roots of its own: any caller may
+// name the trace that its run is to stand in.
 func visible(ctx context.Context, m *mastra.Mastra, traceID string) ([]mastra.Span, error) {
 	spans, err := m.Storage.Trace(ctx, traceID)
 	if err != nil {
 		return nil, err
 	}
-	if own := mastra.Resource(ctx, ""); own != "" && !slices.ContainsFunc(spans, func(s mastra.Span) bool { return s.Root() && s.ResourceID == own }) {
-		return nil, errNoTrace(traceID)
+	if own := mastra.Resource(ctx, ""); own != "" {
+		if spans = of(own, spans); len(spans) == 0 {
+			return nil, errNoTrace(traceID)
+		}
 	}
 	return spans, nil
+}
+
+// of are the spans whose topmost one belongs to a resource.
+func of(resource string, spans []mastra.Span) []mastra.Span {
+	at := make(map[string]int, len(spans))
+	for i := range spans {
+		at[spans[i].SpanID] = i
+	}
+	return slices.Collect(func(yield func(mastra.Span) bool) {
+		for _, s := range spans {
+			top := &s
+			for range spans { // no further than there are spans: a storage holds what it was given
+				above, ok := at[top.ParentID]
+				if top.Root() || !ok {
+					break
+				}
+				top = &spans[above]
+			}
+			if top.ResourceID == resource && !yield(s) {
+				return
+			}
+		}
+	})
 }
 
 func errNoTrace(traceID string) error {

@@ -257,6 +257,7 @@ func Trace(ctx context.Context, m *mastra.Mastra, in TraceInput) (TraceOutput, e
 	if err != nil {
 		return TraceOutput{}, err
 	}
+	spans = withChunks(spans)
 	out := TraceOutput{TraceID: in.TraceID, Spans: make([]Span, len(spans))}
 	for i := range spans {
 		out.Spans[i] = showTrace(m, &spans[i])
@@ -276,6 +277,7 @@ func TraceLight(ctx context.Context, m *mastra.Mastra, in TraceInput) (LightTrac
 	if err != nil {
 		return LightTraceOutput{}, err
 	}
+	spans = withChunks(spans)
 	out := LightTraceOutput{in.TraceID, make([]LightSpan, len(spans))}
 	for i := range spans {
 		out.Spans[i] = light(&spans[i])
@@ -300,6 +302,7 @@ func GetSpan(ctx context.Context, m *mastra.Mastra, in SpanInput) (SpanOutput, e
 	if err != nil && mastra.CodeOf(err) != mastra.CodeNotFound {
 		return SpanOutput{}, err
 	}
+	spans = withChunks(spans)
 	for i := range spans {
 		if spans[i].SpanID == in.SpanID {
 			return SpanOutput{show(m, &spans[i])}, nil
@@ -324,6 +327,7 @@ func Branch(ctx context.Context, m *mastra.Mastra, in BranchInput) (TraceOutput,
 	if err != nil {
 		return TraceOutput{}, err
 	}
+	spans = withChunks(spans)
 	level := map[string]int{}
 	for again := true; again; { // a child may stand before its parent
 		again = false
@@ -363,13 +367,14 @@ type DeleteTracesInput struct {
 // DeleteTraces deletes traces with the scores and feedback given to them. One that is not there, or another's, is passed over.
 func DeleteTraces(ctx context.Context, m *mastra.Mastra, in DeleteTracesInput) (Done, error) {
 	ids := in.TraceIDs
-	if mastra.Resource(ctx, "") != "" {
+	if own := mastra.Resource(ctx, ""); own != "" {
 		ids = nil
 		for _, id := range in.TraceIDs {
-			_, err := visible(ctx, m, id)
+			spans, err := m.Storage.Trace(ctx, id)
 			switch {
-			case err == nil:
+			case err == nil && len(of(own, spans)) == len(spans):
 				ids = append(ids, id)
+			case err == nil: // it is another's, too
 			case mastra.CodeOf(err) != mastra.CodeNotFound:
 				return Done{}, err
 			}

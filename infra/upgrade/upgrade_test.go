@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -325,6 +326,18 @@ func nothingIsLost(t *testing.T, s mastra.Storage, w written) {
 	listed, err := observability.Traces(ctx, m, observability.TracesInput{})
 	if err != nil || len(listed.Spans) < 3 {
 		t.Errorf("%d traces, %v", len(listed.Spans), err)
+	}
+
+	// Each filter finds them beside those of this version.
+	root, of := trace.Spans[0], func(s *string) string { return *s }
+	for name, in := range map[string]observability.TracesInput{
+		"run": {RunID: of(root.RunID)}, "resource": {ResourceID: w.Resource}, "thread": {ThreadID: w.Thread}, "type": {SpanType: root.SpanType}, "entity's name": {EntityName: of(root.EntityName)},
+		"name": {Name: root.Name}, "status": {Status: "success"}, "entity type": {EntityType: of(root.EntityType)},
+	} {
+		found, err := observability.TracesLight(ctx, m, in)
+		if err != nil || !slices.ContainsFunc(found.Spans, func(s observability.LightTrace) bool { return s.TraceID == w.TraceID }) {
+			t.Errorf("by its %s the trace is not among %d, %v", name, len(found.Spans), err)
+		}
 	}
 
 	// The finished run has its result; the one that waits is resumed by this version.

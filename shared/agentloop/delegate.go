@@ -122,7 +122,7 @@ func (x *run) within(ctx context.Context, c *call, a *mastra.Agent) (sub *run, e
 	if err != nil {
 		return nil, err
 	}
-	sub = newRun(x.r, task, x.m, a, o.Call, model)
+	sub = newRun(x.r, task, x.m, a, o.Call, model, o.State.RunID)
 	above := sub.ParentID
 	sub.state = o.State
 	sub.goesOn()

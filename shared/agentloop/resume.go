@@ -269,7 +269,7 @@ func (r *Runner) restore(ctx context.Context, m *mastra.Mastra, a *mastra.Agent,
 	if err != nil {
 		return nil, err
 	}
-	x := newRun(r, task, m, a, o.Call, model)
+	x := newRun(r, task, m, a, o.Call, model, stored.ID)
 	x.state, x.resourceID = o.State, stored.ResourceID
 	for i := 0; ; i++ {
 		s, ok := stored.Steps.Get(strconv.Itoa(i))

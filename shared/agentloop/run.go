@@ -71,7 +71,7 @@ type run struct {
 	result   *mastra.AgentResult
 }
 
-func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall, model mastra.LanguageModel) *run {
+func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c mastra.AgentCall, model mastra.LanguageModel, id string) *run {
 	ctx := mastra.NewContext(task.Context(), m)
 	if mastra.RequestOf(ctx) != nil { // what runs within is not the request itself
 		ctx = mastra.WithRequest(ctx, nil)
@@ -87,7 +87,8 @@ func newRun(r *Runner, task *runlog.Task, m *mastra.Mastra, a *mastra.Agent, c m
 		x.Epoch = int64(x.StartedAt) / 1000
 	}
 	x.rec.owner, x.rec.fence = r.kept.owner, 1
-	x.TraceID, x.ParentID, x.remote = c.Tracing.Place(ctx)
+	x.RunID = id
+	x.TraceID, x.ParentID, x.remote = c.Tracing.Place(ctx, id, c.RunID == "")
 	if x.nested = mastra.SpanOf(ctx).Inside(); x.nested {
 		x.call.Tracing.Within(ctx)
 	}

@@ -102,8 +102,8 @@ func (r *Runner) beginOpened(ctx context.Context, m *mastra.Mastra, a *mastra.Ag
 	if err != nil {
 		return nil, nil, err
 	}
-	x = newRun(r, task, m, a, c, model)
-	x.RunID, x.opened = id, o
+	x = newRun(r, task, m, a, c, model, id)
+	x.opened = o
 	if c.RunID != "" && !x.nested {
 		if err := x.replaceRecord(); err != nil {
 			return nil, nil, err

@@ -238,7 +238,7 @@ func (e *Engine) start(ctx context.Context, m *mastra.Mastra, w mastra.Workflow,
 			e.mu.Unlock()
 			return x, stored, nil
 		}
-		x := &execution{m: m, g: w.Graph(), run: head, from: from}
+		x := &execution{m: m, g: w.Graph(), run: head, from: from, named: true}
 		if err := e.launch(ctx, x, how); err != nil {
 			return nil, nil, err
 		}

@@ -28,6 +28,7 @@ type execution struct {
 	from     mastra.RunStatus // what the stored run is when the execution begins; "" where there is none
 	resumed  bool             // somebody answered
 	taken    bool             // another process began it
+	named    bool             // whoever starts it chose its id
 	watched  bool             // a message of the queue is in hand until the execution is done
 	told     bool             // somebody is told that it has begun
 	reset    bool             // the steps on record are replaced: time travel

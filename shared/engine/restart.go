@@ -82,7 +82,7 @@ func (e *Engine) ExecuteStep(ctx context.Context, m *mastra.Mastra, w mastra.Wor
 		return rec, nil, err
 	}
 	input, _ := c.Results.Get("input")
-	x := &execution{e: e, m: m, g: g, key: runKey{mastra.Tenant(ctx), c.RunID}, store: context.WithoutCancel(ctx),
+	x := &execution{e: e, m: m, g: g, key: runKey{mastra.Tenant(ctx), c.RunID}, named: true, store: context.WithoutCancel(ctx),
 		run: mastra.Run{ID: c.RunID, WorkflowID: g.ID, Steps: c.Results, State: c.State, Input: input.Output, Caller: mastra.Caller(ctx)}}
 	x.ctx, x.cancel = context.WithCancelCause(mastra.WithRequest(mastra.NewContext(task.Context(), m), nil))
 	defer x.cancel(nil)

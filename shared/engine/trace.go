@@ -56,7 +56,7 @@ func newTrace(ctx context.Context, x *execution) *trace {
 			r.Tracing.ParentSpanID = above.SpanID
 		}
 	default:
-		r.TraceID, r.Tracing.ParentSpanID, r.Tracing.RemoteParent = r.Tracing.Place(ctx)
+		r.TraceID, r.Tracing.ParentSpanID, r.Tracing.RemoteParent = r.Tracing.Place(ctx, r.ID, !x.named)
 		r.Tracing.Within(ctx)
 		r.SpanID = mastra.NewSpanID()
 	}

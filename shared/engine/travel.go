@@ -76,7 +76,7 @@ func (e *Engine) travel(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 	run.PerStep, run.Tracing, run.Version, run.Attempts = c.PerStep, c.Tracing, e.version, 0
 	run.Context = merged(run.Context, mastra.RequestContextOf(ctx))
 	run.Pass++
-	x := &execution{m: m, g: w.Graph(), owner: owner, run: *run, from: from, reset: true, sent: c.Input}
+	x := &execution{m: m, g: w.Graph(), owner: owner, run: *run, from: from, named: true, reset: true, sent: c.Input}
 	for _, s := range t.steps {
 		x.dirty = append(x.dirty, s.Key)
 	}

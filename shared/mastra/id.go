@@ -4,15 +4,13 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"time"
 )
 
 // NewID is a UUID of version 7: it begins with the time, so that what is made together is stored together.
 func NewID() string {
-	var b [16]byte
-	rand.Read(b[6:])
-	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16|uint64(b[6])<<8|uint64(b[7]))
-	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
+	b := newUUID()
 	var s [36]byte
 	hex.Encode(s[:], b[:4])
 	hex.Encode(s[9:], b[4:6])
@@ -23,12 +21,30 @@ func NewID() string {
 	return string(s[:])
 }
 
-// NewTraceID is 16 bytes in hexadecimal, as in W3C trace context: the time in seconds, then random ones.
+func newUUID() (b [16]byte) {
+	rand.Read(b[6:])
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16|uint64(b[6])<<8|uint64(b[7]))
+	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
+	return b
+}
+
+// NewTraceID is 16 bytes in hexadecimal, as in W3C trace context: like NewID, without dashes.
 func NewTraceID() string {
-	var b [16]byte
-	rand.Read(b[4:])
-	binary.BigEndian.PutUint32(b[:4], uint32(time.Now().Unix()))
+	b := newUUID()
 	return hex.EncodeToString(b[:])
+}
+
+// TraceOfRun is the id of the trace that a run begins whose id this program has made: the same without dashes, so that who knows the
+// run knows its trace. It is "" where the id is no UUID.
+func TraceOfRun(runID string) string {
+	if len(runID) != 36 || runID[8] != '-' || runID[13] != '-' || runID[18] != '-' || runID[23] != '-' {
+		return ""
+	}
+	id := strings.ReplaceAll(runID, "-", "")
+	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || strings.Trim(id, "0") == "" {
+		return ""
+	}
+	return id
 }
 
 // NewSpanID is 8 random bytes in hexadecimal.

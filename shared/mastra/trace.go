@@ -118,8 +118,9 @@ type TracingOptions struct {
 }
 
 // Place says where in a trace a run that ctx calls stands: within what calls it, below the caller's own span, or in a trace
-// of its own. What the options say wins over what came with the request.
-func (t *TracingOptions) Place(ctx context.Context) (traceID, parent string, remote bool) {
+// of its own, whose id is that of the run (TraceOfRun) where own says that nobody has chosen it. What the options say wins over
+// what came with the request.
+func (t *TracingOptions) Place(ctx context.Context, runID string, own bool) (traceID, parent string, remote bool) {
 	above := SpanOf(ctx)
 	switch {
 	case above.TraceID != "" && !above.Remote:
@@ -128,6 +129,9 @@ func (t *TracingOptions) Place(ctx context.Context) (traceID, parent string, rem
 		return t.TraceID, t.ParentSpanID, t.ParentSpanID != ""
 	case above.TraceID != "":
 		return above.TraceID, above.SpanID, true
+	}
+	if id := TraceOfRun(runID); own && id != "" {
+		return id, "", false
 	}
 	return NewTraceID(), "", false
 }

@@ -22,7 +22,7 @@ func (c *commit) readLost(ctx context.Context) error {
 		for _, it := range newest {
 			for _, m := range c.messages {
 				if at := (place{m.pointer, only}); m.thread == t && m.ID == textOf(it["id"]) && c.known.threads[at] == nil {
-					c.known.threads[at] = item{"th": text(m.ThreadID), "sk": it[attrSK], "lost": text("")}
+					c.known.threads[at] = item{"th": text(m.ThreadID), "sk": it[attrSK], "lost": text(""), "trace": it["trace"]}
 				}
 			}
 		}

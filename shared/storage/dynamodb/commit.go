@@ -360,17 +360,38 @@ func counters(tenant, kind string) string { return tenantPart(tenant) + "#N#" + 
 
 // count adds to a total, once: a repeat whose first attempt succeeded finds its mark.
 func (s *Store) count(ctx context.Context, table, tenant, kind, name, id, token string, by int64) error {
+	return s.add(ctx, table, tenant, kind, name, id, token, " ADD #n :n", item{":n": number(by)})
+}
+
+// countTrace counts a trace, and whether this version wrote it (isFiled), in one item.
+func (s *Store) countTrace(ctx context.Context, tenant, day, id, token string, by, filed int64) error {
+	return s.add(ctx, s.tables.Observability, tenant, "traces", day, id, token, ", #since = if_not_exists(#since, :now) ADD #n :n, #"+filedAs+" :filed",
+		item{":n": number(by), ":filed": number(filed), ":now": number(s.time())})
+}
+
+// countTrace is undone by counting the other way; again tells one count of a trace from another of this commit.
+func (c *commit) countTrace(ctx context.Context, day, id, again string, by, filed int64) (undo, error) {
+	token := c.adding + id + again
+	if err := c.s.countTrace(ctx, c.tenant, day, id, token, by, filed); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		return c.s.countTrace(ctx, c.tenant, day, id, token+"-", -by, -filed)
+	}, nil
+}
+
+func (s *Store) add(ctx context.Context, table, tenant, kind, name, id, token, change string, values item) error {
 	sk := short(name, 512) + "#" + strconv.Itoa(shardOf(id))
 	set, unless := once(token, 32)
-	values := item{":mark": text(mark(token)), ":by": number(by)}
-	if at, err := time.Parse(time.DateOnly, name); err == nil && table == s.tables.Observability { // see day
+	values[":mark"] = text(mark(token))
+	if end, ok := endOfDay(name); ok && table == s.tables.Observability {
 		kept := s.keep.Traces
 		if kind != "traces" {
 			kept = s.kept(kind[len("scores"):] + "#")
 		}
-		set, values[":ttl"] = set+", #ttl = :ttl", number(at.Add(24*time.Hour+kept).Unix())
+		set, values[":ttl"] = set+", #ttl = :ttl", number(end.Time().Add(kept).Unix())
 	}
-	_, err := s.write(ctx, update(table, counters(tenant, kind), sk, set+" ADD #n :by", unless, values), token)
+	_, err := s.write(ctx, update(table, counters(tenant, kind), sk, set+change, unless, values), token)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -36,10 +37,16 @@ func TestCost(t *testing.T) {
 	}
 
 	agent := &mastra.Agent{ID: "a", Name: "A", Instructions: "Answer.", Memory: &mastra.Memory{LastMessages: 10}}
+	fails := &mastra.Agent{ID: "f", Name: "F", Memory: agent.Memory, Model: "test/fails"}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	runs := runlog.NewSupervisor(log)
-	app, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{agent}, Backends: mastra.Backends{Storage: s, Logger: log, Agents: agentloop.New(runs),
-		Models: func(string) (mastra.LanguageModel, error) { return offline.New(0), nil }}})
+	app, err := mastra.New(mastra.Config{Agents: []*mastra.Agent{agent, fails}, Backends: mastra.Backends{Storage: s, Logger: log, Agents: agentloop.New(runs),
+		Models: func(id string) (mastra.LanguageModel, error) {
+			if id == fails.Model {
+				return failingModel{offline.New(0)}, nil
+			}
+			return offline.New(0), nil
+		}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +61,25 @@ func TestCost(t *testing.T) {
 	check("generate, memory and trace", m.of(t, generate(ctx, "t")), 9, 3, 3, 11)
 	idle(t, s, ctx, "idle")
 	check("generate, memory and trace, in a thread long idle", m.of(t, generate(ctx, "idle")), 9, 3, 3, 14)
+	tagged := mastra.AgentCall{Messages: mastra.UserMessage("How does memory in agents work?"), ThreadID: "t", ResourceID: "me", Tracing: mastra.TracingOptions{Tags: []string{"red"}}}
+	call := func(a *mastra.Agent, c mastra.AgentCall, fails bool) func() error {
+		return func() error {
+			if _, err := app.Agents.Generate(mastra.NewContext(ctx, app), app, a, c); (err != nil) != fails {
+				return fmt.Errorf("generate: %w", err)
+			}
+			return nil
+		}
+	}
+	check("generate with a tag, the first", m.of(t, call(agent, tagged, false)), 11, 3, 3, 13) // the tag's name is written down
+	check("generate with a tag", m.of(t, call(agent, tagged, false)), 10, 3, 3, 12)
+	broken := tagged
+	broken.Tracing.Tags = nil
+	_ = call(fails, broken, true)()
+	check("generate that fails", m.of(t, call(fails, broken, true)), 10, 3, 3, 12)
+	stateless := mastra.AgentCall{Messages: tagged.Messages}
+	check("generate without memory", m.of(t, call(agent, stateless, false)), 2, 1, 0, 4)
+	stateless.ResourceID = "me"
+	check("generate without memory, of a resource", m.of(t, call(agent, stateless, false)), 3, 1, 0, 5)
 	post := overHTTP(t, app, runs)
 	// The claim that joins repeats is made beside the recall, settled with the answer and, behind it, given up.
 	check("generate over HTTP", m.of(t, post(ctx, "t", "")), 11, 3+1, 3, 13)
@@ -96,7 +122,7 @@ func TestCost(t *testing.T) {
 		}
 	}
 	check("stream, memory and trace", m.of(t, stream("")), 10, 3, 3, 18)
-	check("stream under a run id of the client's", m.of(t, stream("run")), 11, 4, 3, 18) // whose it is has to be looked up
+	check("stream under a run id of the client's", m.of(t, stream("run")), 12, 4, 3, 18) // whose it is has to be looked up, and its trace to be found by it
 	check("observe's empty poll", m.of(t, func() error {
 		_, err := s.Chunks(ctx, "run", mastra.Position{Epoch: 1 << 40}, 16)
 		return err
@@ -209,6 +235,15 @@ func overHTTP(t *testing.T, app *mastra.Mastra, runs *runlog.Supervisor, header 
 			}
 			return runs.Idle(ctx) // as the function does before its instance freezes
 		}
+	}
+}
+
+// failingModel fails.
+type failingModel struct{ mastra.LanguageModel }
+
+func (failingModel) Stream(context.Context, *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
+	return func(yield func(mastra.ModelPart, error) bool) {
+		yield(mastra.ModelPart{}, mastra.Errorf(mastra.CodeInvalid, "no"))
 	}
 }
 

@@ -144,6 +144,12 @@ func day(at mastra.Time, kept time.Duration) string {
 	return at.Time().Format(time.DateOnly)
 }
 
+// endOfDay is when the day of such a name ends; ok is false of other names.
+func endOfDay(name string) (end mastra.Time, ok bool) {
+	at, err := time.Parse(time.DateOnly, name)
+	return mastra.TimeOf(at.Add(24 * time.Hour)), err == nil
+}
+
 // kept is how long scores or feedback are kept.
 func (s *Store) kept(kind string) time.Duration {
 	if kind == kindFeedback {

@@ -26,6 +26,7 @@ const (
 	summaryKey   = "~sum"
 	messages     = "M#"
 	traceLinks   = "D#" // of a thread: the traces to delete with it that no message of it names
+	threadLeft   = "L#" // of a resource: the threads that it gave away
 	packedSpans  = "P#"
 	pieces       = "B#" // of values too large for their item
 	systemTenant = "~"  // an escaped tenant never contains it

@@ -24,9 +24,11 @@ type list struct {
 	from, to     string // sort keys
 	since        string // what is older is to be deleted by its age
 	descending   bool
+	sparse       bool                                 // of thin items that stand for traces
 	fill         func(context.Context, []entry) error // reads what keep needs and the index has not
 	keep         func(*entry) (bool, error)           // filters; nil keeps all
 	total        func(context.Context) (int, error)   // kept; not asked where the list is filtered or has a range
+	counts       bool                                 // total knows of the range
 	mastra.Paging
 }
 
@@ -57,9 +59,13 @@ type entry struct {
 	at     string // its place in the list
 	item   item   // what the index or the partition has of it
 	sum    attribute
+	sparse bool // item is a thin one that stands for it
 }
 
 func (l *list) entryOf(it item) entry {
+	if l.sparse {
+		return sparseEntry(it)
+	}
 	_, at := l.keys()
 	return entry{pk: pkOf(it), sk: skOf(it), at: textOf(it[at]), item: it, sum: it[attrSum]}
 }
@@ -71,40 +77,50 @@ func errTooMany() error {
 // counted is the total of a list that none is kept of.
 func (s *Store) counted(l list) func(context.Context) (int, error) {
 	return func(ctx context.Context) (int, error) {
-		parts := make([]int, len(l.pks))
-		calls := make([]func() error, len(l.pks))
-		for i, pk := range l.pks {
-			calls[i] = func() (err error) {
-				parts[i], err = s.countKeys(ctx, query{table: l.table, index: l.index, pk: pk, from: l.from, to: l.to})
-				return err
-			}
-		}
-		if err := parallel(calls...); err != nil {
-			return 0, err
-		}
-		total := 0
-		for _, n := range parts {
-			total += n
-		}
-		return total, nil
+		return s.countParts(ctx, &l, l.pks)
 	}
+}
+
+// countParts counts what some partitions of a list have of it.
+func (s *Store) countParts(ctx context.Context, l *list, pks []string) (total int, err error) {
+	parts := make([]int, len(pks))
+	calls := make([]func() error, len(pks))
+	for i, pk := range pks {
+		calls[i] = func() (err error) {
+			parts[i], err = s.countKeys(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to})
+			return err
+		}
+	}
+	err = parallel(calls...)
+	for _, n := range parts {
+		total += n
+	}
+	return total, err
 }
 
 // entries reads the first n of a list, of all its partitions at once.
 func (s *Store) entries(ctx context.Context, l *list, descending bool, n int) ([]entry, error) {
+	all, _, err := s.entriesOf(ctx, l, descending, n)
+	return all[:min(len(all), n)], err
+}
+
+// entriesOf also says which partitions may have more than was read.
+func (s *Store) entriesOf(ctx context.Context, l *list, descending bool, n int) (all []entry, more []string, err error) {
 	found := make([][]item, len(l.pks))
 	calls := make([]func() error, len(l.pks))
 	for i, pk := range l.pks {
 		calls[i] = func() (err error) {
-			found[i], err = s.query(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to, descending: descending, consistent: l.index == "", most: n})
+			found[i], err = s.query(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to, descending: descending, consistent: l.index == "" && !l.sparse, most: n})
 			return err
 		}
 	}
 	if err := parallel(calls...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []entry
-	for _, items := range found {
+	for i, items := range found {
+		if len(items) >= n {
+			more = append(more, l.pks[i])
+		}
 		for _, it := range items {
 			all = append(all, l.entryOf(it))
 		}
@@ -116,7 +132,36 @@ func (s *Store) entries(ctx context.Context, l *list, descending bool, n int) ([
 		}
 		return c
 	})
-	return all[:min(len(all), n)], nil
+	return all, more, nil
+}
+
+// countedPage reads a page of a list that no total is kept of, and counts by their keys those of its partitions that were not read
+// to the end.
+func countedPage[T any](ctx context.Context, s *Store, l list, load func(context.Context, []entry) ([]T, error)) (*mastra.Page[T], error) {
+	n := (l.Page + 1) * l.PerPage
+	if l.PerPage <= 0 || l.Page < 0 || n > fromEndOnly {
+		l.total, l.counts = s.counted(l), true
+		return readPage(ctx, s, l, load)
+	}
+	all, full, err := s.entriesOf(ctx, &l, l.descending, n)
+	if err != nil {
+		return nil, err
+	}
+	total := len(all) - n*len(full)
+	offset, end := min(len(all), n-l.PerPage), min(len(all), n)
+	var p *mastra.Page[T]
+	err = parallel(
+		func() error {
+			more, err := s.countParts(ctx, &l, full)
+			total += more
+			return err
+		},
+		func() (err error) { p, err = loadPage(ctx, all[offset:end], 0, false, load); return err })
+	if err != nil {
+		return nil, err
+	}
+	p.Total, p.HasMore = total, end > offset && end < total
+	return p, nil
 }
 
 // matching reads all that a filtered list has; too many are a CodeInvalid.
@@ -149,7 +194,9 @@ func (s *Store) matching(ctx context.Context, l *list) ([]entry, error) {
 	return kept, nil
 }
 
-func (l *list) filtered() bool { return l.keep != nil || l.from != "" || l.to != "" || l.total == nil }
+func (l *list) filtered() bool {
+	return l.keep != nil || l.total == nil || (l.from != "" || l.to != "") && !l.counts
+}
 
 // window is what part of total a page is, from its offset on.
 func window(p mastra.Paging, total int) (offset, n int) {

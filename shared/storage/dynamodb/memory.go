@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
 	"mastralambda/shared/mastra"
 )
 
@@ -116,11 +118,20 @@ func (s *Store) TransferThread(ctx context.Context, id, from, to string) error {
 	if head == nil {
 		return errNoThread()
 	}
+	leaves := ""
+	if from != "" && from != to && textOf(head["resource"]) == from { // its traces stay those of from
+		left := key(resourcePK(tenant, from), threadLeft+short(id, 512))
+		left["thread"] = text(id)
+		if _, err := s.write(ctx, put(table, left, "", nil), ""); err != nil {
+			return err
+		}
+		leaves, values[":was"] = " ADD #was :was", &types.AttributeValueMemberSS{Value: []string{from}}
+	}
 	const free = "attribute_exists(#PK) AND attribute_not_exists(#dead) AND #resource = :from"
 	if skOf(head) == activityKey {
-		_, err = s.write(ctx, update(table, pk, activityKey, "SET "+given+", "+goes, free, values), token)
+		_, err = s.write(ctx, update(table, pk, activityKey, "SET "+given+", "+goes+leaves, free, values), token)
 	} else {
-		err = s.transact(ctx, []op{update(table, pk, metaKey, "SET "+given, free, values), update(table, pk, activityKey, "SET "+goes+", #tok = :tok", "attribute_exists(#PK)", values)}, token)
+		err = s.transact(ctx, []op{update(table, pk, metaKey, "SET "+given, free, values), update(table, pk, activityKey, "SET "+goes+", #tok = :tok"+leaves, "attribute_exists(#PK)", values)}, token)
 	}
 	if errors.Is(err, errRefused) {
 		if head, err := s.heads(ctx, pk); err != nil {

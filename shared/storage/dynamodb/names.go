@@ -12,13 +12,38 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 const (
 	maxNames  = 2000 // new ones that one process writes down
 	nameItems = 16   // a tenant's names stand in as many items, so that adding one rewrites a part of them
 	nameSet   = "v"
+	rootSet   = "r" // kinds of roots, beside the names of their entities
 )
+
+// rootKind is what roots of an entity are like: filters that no list of their own stands for become those of entities. Name is that of
+// what it runs; where a caller gave it another one, it has a list.
+type rootKind struct{ EntityType, EntityID, Type, EntityName, Name string }
+
+func (k *rootKind) encode() string {
+	data, _ := schema.Marshal([...]string{k.EntityType, k.EntityID, k.Type, k.EntityName, k.Name}) // texts always encode
+	return string(data)
+}
+
+func decodeKind(text string) (k rootKind, err error) {
+	var f [5]string
+	err = schema.Unmarshal([]byte(text), &f)
+	return rootKind{f[0], f[1], f[2], f[3], f[4]}, err
+}
+
+func kindOfRoot(r *mastra.Span) rootKind {
+	k := rootKind{r.EntityType, r.EntityID, r.Type, r.EntityName, r.Name}
+	if ownName(r) {
+		k.Name = ""
+	}
+	return k
+}
 
 // nameCache are the names that this process knows to be stored: the usual commit writes none.
 type nameCache struct {
@@ -29,11 +54,12 @@ type nameCache struct {
 type storedName struct {
 	tenant string
 	mastra.Name
+	root string // a rootKind, encoded, of the entity of that name
 }
 
 func (k *nameCache) fresh(tenant string, spans []mastra.Span) (found []storedName) {
 	add := func(n mastra.Name) {
-		s := storedName{tenant, n}
+		s := storedName{tenant: tenant, Name: n}
 		if n.Text == "" && (n.Kind != mastra.NameEntity || n.EntityType == "") || len(n.Text) > 256 || strings.ContainsRune(n.Text, 0) {
 			return
 		}
@@ -43,6 +69,13 @@ func (k *nameCache) fresh(tenant string, spans []mastra.Span) (found []storedNam
 	}
 	for i := range spans {
 		s := &spans[i]
+		if s.Root() { // all of them, however many they are: lists rely on it
+			kind := kindOfRoot(s)
+			r := storedName{tenant: tenant, Name: mastra.Name{Kind: mastra.NameEntity, Text: s.EntityName}, root: kind.encode()}
+			if _, ok := k.known.Load(r); !ok && !slices.Contains(found, r) {
+				found = append(found, r)
+			}
+		}
 		add(mastra.Name{Kind: mastra.NameEntity, EntityType: s.EntityType, Text: s.EntityName})
 		for _, tag := range s.Tags {
 			add(mastra.Name{Kind: mastra.NameTag, EntityType: s.EntityType, Text: tag})
@@ -55,15 +88,30 @@ func namesPK(tenant string) string { return tenantPart(tenant) + "#V" }
 
 // writeNames adds to sets, which may be repeated. A name stays where the commit is taken back.
 func (c *commit) writeNames(ctx context.Context) (undo, error) {
-	sets := map[string][]string{}
+	type sets struct{ names, roots []string }
+	added := map[string]*sets{}
 	for _, n := range c.names {
 		at := n.Kind + "#" + strconv.Itoa(spread(n.Text, nameItems))
-		sets[at] = append(sets[at], n.EntityType+"\x00"+n.Text)
+		if added[at] == nil {
+			added[at] = &sets{}
+		}
+		if n.root != "" {
+			added[at].roots = append(added[at].roots, n.root)
+		} else {
+			added[at].names = append(added[at].names, n.EntityType+"\x00"+n.Text)
+		}
 	}
 	var calls []func() error
-	for at, texts := range sets {
+	for at, add := range added {
+		var changes []string
+		values := item{}
+		for name, texts := range map[string][]string{nameSet: add.names, rootSet: add.roots} {
+			if len(texts) > 0 {
+				changes, values[":"+name] = append(changes, "#"+name+" :"+name), &types.AttributeValueMemberSS{Value: texts}
+			}
+		}
 		calls = append(calls, func() error {
-			_, err := c.s.write(ctx, update(c.s.tables.Observability, namesPK(c.tenant), at, "ADD #"+nameSet+" :v", "", item{":v": &types.AttributeValueMemberSS{Value: texts}}), "")
+			_, err := c.s.write(ctx, update(c.s.tables.Observability, namesPK(c.tenant), at, "ADD "+strings.Join(changes, ", "), "", values), "")
 			return err
 		})
 	}
@@ -71,11 +119,34 @@ func (c *commit) writeNames(ctx context.Context) (undo, error) {
 		return nil, err
 	}
 	for _, n := range c.names {
+		if c.s.names.n.Load() >= maxNames {
+			break
+		}
 		if _, loaded := c.s.names.known.LoadOrStore(n, struct{}{}); !loaded {
 			c.s.names.n.Add(1)
 		}
 	}
 	return nil, nil
+}
+
+// rootKinds are those that this version has written. The sets may be read while they are added to: a trace is in no list before it is
+// stored, either.
+func (s *Store) rootKinds(ctx context.Context, tenant string) (kinds []rootKind, err error) {
+	items, err := s.query(ctx, query{table: s.tables.Observability, pk: namesPK(tenant), consistent: true})
+	for _, it := range items {
+		set, _ := it[rootSet].(*types.AttributeValueMemberSS)
+		if set == nil {
+			continue
+		}
+		for _, v := range set.Value {
+			k, err := decodeKind(v)
+			if err != nil {
+				return nil, err
+			}
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds, err
 }
 
 func (s *Store) Names(ctx context.Context) (all []mastra.Name, err error) {

@@ -23,7 +23,7 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
 	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
 	l.between(q.From, q.To)
-	w := s.walk(&l, !q.Ascending)
+	w := s.walk(!q.Ascending, &l)
 	for seen, n := 0, outlinesFirst; ; n = outlinesMore {
 		part, err := w.take(ctx, min(n, maxOutlined+1-seen))
 		if err != nil || len(part) == 0 {
@@ -123,12 +123,15 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 			if err != nil || len(items) == 0 {
 				return err
 			}
-			var keys []item
+			var keys, thin []item
 			scores := map[string][]string{}
 			for _, it := range items {
 				sk := skOf(it)
 				switch {
 				case sk == summaryKey:
+					if thin, err = sparseItemsOf(tenant, id, it); err != nil {
+						return err
+					}
 				case strings.HasPrefix(sk, kindScore), strings.HasPrefix(sk, kindFeedback):
 					_, id, _ := strings.Cut(textOf(it["at"]), "#")
 					scores[sk[:len(kindScore)]] = append(scores[sk[:len(kindScore)]], id)
@@ -141,6 +144,9 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 					return err
 				}
 			}
+			for _, of := range thin {
+				keys = append(keys, key(pkOf(of), skOf(of)))
+			}
 			if err := s.batchWrite(ctx, table, nil, keys); err != nil {
 				return err
 			}
@@ -151,7 +157,7 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 			if err != nil {
 				return err
 			}
-			return s.count(ctx, table, tenant, "traces", day(placeTime(textOf(old[attrSK1])), s.keep.Traces), id, mastra.NewID(), -1)
+			return s.countTrace(ctx, tenant, day(placeTime(textOf(old[attrSK1])), s.keep.Traces), id, mastra.NewID(), -1, -isFiled(old))
 		})
 	}
 	return parallel(calls...)
@@ -179,13 +185,13 @@ func traceLink(threadPK, trace string) item {
 func (c *commit) traceLinks() (links []item) {
 	linked := map[string]bool{}
 	for _, m := range c.messages {
-		linked[m.ThreadID] = true
+		linked[m.ThreadID+"\x00"+c.traceOf(m.ThreadID)] = true // the one that the message names
 	}
 	for i := range c.traces {
 		t := &c.traces[i]
 		for j := range t.spans {
 			thread := t.spans[j].ThreadID
-			if key := thread + "\x00" + t.id; thread != "" && keepable(thread) && !linked[thread] && !linked[key] {
+			if key := thread + "\x00" + t.id; thread != "" && keepable(thread) && !linked[key] {
 				linked[key] = true
 				link := traceLink(threadPK(c.tenant, thread), t.id)
 				link["tok"] = text(c.token)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
 	"mastralambda/shared/mastra"
 )
 
@@ -154,6 +156,15 @@ func (s *Store) purge(ctx context.Context, tenant, pk string) error {
 		return err
 	}
 	keys := []item{key(pk, notesKey)}
+	act, err := s.get(ctx, table, pk, activityKey)
+	if err != nil {
+		return err
+	}
+	if was, _ := act["was"].(*types.AttributeValueMemberSS); was != nil {
+		for _, resource := range was.Value {
+			keys = append(keys, key(resourcePK(tenant, resource), threadLeft+short(strings.TrimPrefix(pk, threadPK(tenant, "")), 512)))
+		}
+	}
 	var traces []string
 	for _, it := range items {
 		keys = append(keys, key(pkOf(it), skOf(it)))

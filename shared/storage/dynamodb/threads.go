@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -215,7 +216,12 @@ func (c *commit) planMessage(m *messageWrite, p *plan) []op {
 	}
 	pointer := key(m.pointer, only)
 	pointer["th"], pointer["sk"], pointer["tok"] = text(m.ThreadID), it[attrSK], text(c.token)
-	if trace := c.traceOf(m.ThreadID); trace != "" {
+	var ops []op
+	trace, before := c.traceOf(m.ThreadID), textOf(old["trace"])
+	if trace != "" && before != "" && trace != before {
+		ops = append(ops, put(table, traceLink(m.thread.pk, before), "", nil))
+	}
+	if trace = cmp.Or(trace, before); trace != "" {
 		it["trace"], pointer["trace"] = text(trace), text(trace)
 	}
 	if ref := textOf(it["c"]); ref != "" {
@@ -232,10 +238,10 @@ func (c *commit) planMessage(m *messageWrite, p *plan) []op {
 	if old["lost"] != nil {
 		there, pointed = nil, "attribute_not_exists(#PK)"
 	}
-	if was == skOf(it) {
-		return []op{put(table, it, "", nil), put(table, pointer, pointed, there)}
+	if ops = append(ops, put(table, it, "", nil), put(table, pointer, pointed, there)); was != skOf(it) {
+		ops = append(ops, remove(table, m.thread.pk, was, "", nil))
 	}
-	return []op{put(table, it, "", nil), put(table, pointer, pointed, there), remove(table, m.thread.pk, was, "", nil)}
+	return ops
 }
 
 // seqOf is the sequence number within a message's sort key.

@@ -126,18 +126,54 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 		it["span"] = text(r.SpanID)
 	}
 	it[attrPK1], it[attrSK1] = text(sharded(c.tenant, "L", shardOf(t.id))), place
-	it[attrPK2], it[attrSK2] = text(sharded(c.tenant, "E#"+part(r.EntityType)+"#"+part(r.EntityID), shardOf(t.id))), place
-	var made, counted undo
-	var replaced bool
-	count := c.count(table, "traces", day(r.StartedAt, c.s.keep.Traces), t.id, 1)
-	err = parallel(
-		func() (err error) { made, replaced, err = c.putSummary(ctx, t, it); return err },
-		func() (err error) { counted, err = count(ctx); return err },
-	)
-	if err == nil && replaced { // it was counted when its first root came
-		err, counted = counted(ctx), nil
+	it[attrPK2], it[attrSK2] = text(sharded(c.tenant, ofEntity(r.EntityType, r.EntityID), shardOf(t.id))), place
+	apart := c.apart(t)
+	if it[filedAs] = number(filed); apart {
+		it[filedAs] = number(filedByResource)
 	}
-	return both(back, both(made, counted)), err
+	var made, counted undo
+	var old item
+	on := day(r.StartedAt, c.s.keep.Traces)
+	calls := []func() error{
+		func() (err error) { made, old, err = c.putSummary(ctx, t, it); return err },
+		func() (err error) { counted, err = c.countTrace(ctx, on, t.id, "", 1, 1); return err },
+	}
+	listed := sparseItems(c.tenant, t.id, r, apart)
+	undone := make([]undo, len(listed))
+	for i, thin := range listed {
+		thin["tok"], thin["at"] = text(c.token), number(c.now)
+		expire(thin, started, c.s.keep.Traces)
+		calls = append(calls, func() (err error) { undone[i], err = c.side(ctx, put(table, thin, "", nil)); return err })
+	}
+	err = parallel(calls...)
+	for _, u := range undone {
+		back = both(back, u)
+	}
+	back = both(back, both(made, counted))
+	if err == nil && old != nil { // it was counted when its first root came
+		undone, err := c.replaced(ctx, t, old, listed, on)
+		return both(back, undone), err
+	}
+	return back, err
+}
+
+// replaced takes what an older summary stood in out of the lists and the number of traces.
+func (c *commit) replaced(ctx context.Context, t *traceWrite, old item, listed []item, on string) (back undo, err error) {
+	if back, err = c.countTrace(ctx, on, t.id, "/", -1, -isFiled(old)); err != nil {
+		return back, err
+	}
+	was, err := sparseItemsOf(c.tenant, t.id, old)
+	for _, thin := range was {
+		if slices.ContainsFunc(listed, func(it item) bool { return pkOf(it) == pkOf(thin) && skOf(it) == skOf(thin) }) {
+			continue
+		}
+		undone, errRemoved := c.side(ctx, remove(c.s.tables.Observability, pkOf(thin), skOf(thin), "#tok = :tok", item{":tok": old["tok"]}))
+		if errRemoved != nil && !errors.Is(errRemoved, errRefused) { // it is another commit's by now
+			return back, errRemoved
+		}
+		back = both(back, undone)
+	}
+	return back, err
 }
 
 // writePieces writes what does not fit into an item.
@@ -169,12 +205,11 @@ func both(a, b undo) undo {
 	}
 }
 
-// putSummary puts a trace's summary. Where there is one, its spans move into an item of their own first.
-func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back undo, replaced bool, err error) {
+// putSummary puts a trace's summary. Where there is one, the old one, its spans move into an item of their own first.
+func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back undo, old item, err error) {
 	table := c.s.tables.Observability
 	mine := item{":tok": text(c.token)}
 	condition, values := "attribute_not_exists(#PK)", item{}
-	var old item
 	for range maxTries {
 		found, err := c.s.write(ctx, put(table, it, condition, values), c.token)
 		if err == nil {
@@ -188,10 +223,10 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 					err = nil
 				}
 				return err
-			}, old != nil, nil
+			}, old, nil
 		}
 		if !errors.Is(err, errRefused) {
-			return nil, false, err
+			return nil, nil, err
 		}
 		if old = found; old == nil {
 			condition, values = "attribute_not_exists(#PK)", item{}
@@ -204,11 +239,11 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 		}
 		moved[attrPK1], moved[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(placed(placeTime(textOf(old[attrSK1])), skOf(moved)))
 		if _, err := c.s.write(ctx, put(table, moved, "", nil), ""); err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 		condition, values = "#n = :n", item{":n": old["n"]}
 	}
-	return nil, false, mastra.Errorf(mastra.CodeUnavailable, "The storage is overloaded: try again later")
+	return nil, nil, mastra.Errorf(mastra.CodeUnavailable, "The storage is overloaded: try again later")
 }
 
 func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error) {
@@ -266,228 +301,3 @@ func (s *Store) spansOf(ctx context.Context, it item, read []item) (spans []mast
 	}
 	return spans, err
 }
-
-// Traces come from the index by time, from that of an entity where type and id are given, or from the thread that is given.
-func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
-	if err := s.begin(ctx); err != nil {
-		return nil, err
-	}
-	if q.Types != nil {
-		return s.spansOfTypes(ctx, &q)
-	}
-	if q.ChildError != nil {
-		failed, err := s.failedBelow(ctx, q.From)
-		if err != nil {
-			return nil, err
-		}
-		want, also := *q.ChildError, q.Match
-		q.Match = func(r *mastra.Span) bool { return failed[r.TraceID] == want && (also == nil || also(r)) }
-	}
-	tenant, table := mastra.Tenant(ctx), s.tables.Observability
-	l := list{table: table, index: index1, pks: allShards(tenant, "L"), since: s.since(s.keep.Traces), descending: !q.Ascending, Paging: q.Paging}
-	l.between(q.From, q.To)
-	l.total = func(ctx context.Context) (int, error) {
-		n, _, err := s.total(ctx, table, tenant, "traces", nil)
-		return n, err
-	}
-	if !narrows(&q) && !q.OrderByEnd {
-		if q.Uncounted {
-			return s.uncounted(ctx, l)
-		}
-		return readPage(ctx, s, l, s.loadRoots)
-	}
-	if q.EntityType != "" && q.EntityID != "" {
-		l.index, l.pks = index2, allShards(tenant, "E#"+part(q.EntityType)+"#"+part(q.EntityID))
-	}
-	return s.filteredTraces(ctx, l, &q)
-}
-
-// uncounted reads a page without its total: a range of time need not be counted for it.
-func (s *Store) uncounted(ctx context.Context, l list) (*mastra.Page[mastra.Span], error) {
-	if l.PerPage <= 0 || l.Page < 0 || (l.Page+1)*l.PerPage > maxSkipped {
-		return nil, errTooMany()
-	}
-	first := l.Page * l.PerPage
-	entries, err := s.entries(ctx, &l, l.descending, first+l.PerPage+1)
-	if err != nil {
-		return nil, err
-	}
-	end := min(len(entries), first+l.PerPage)
-	return loadPage(ctx, entries[min(first, end):end], len(entries), len(entries) > end, s.loadRoots)
-}
-
-// filteredTraces looks through the summaries.
-func (s *Store) filteredTraces(ctx context.Context, l list, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
-	type found struct {
-		entry
-		ended mastra.Time
-	}
-	var kept []found
-	enough := max(0, (q.Page+1)*q.PerPage)
-	consider := func(e entry) error {
-		var root mastra.Span
-		data, err := unpack(blobOf(e.sum))
-		if err != nil {
-			return err
-		}
-		if err := schema.Unmarshal(data, &root); err != nil {
-			return err
-		}
-		if !fits(&root, q) {
-			return nil
-		}
-		if q.Match != nil {
-			if q.Whole && isBrief(blobOf(e.sum)) {
-				whole, err := s.loadRoots(ctx, []entry{e})
-				if err != nil {
-					return err
-				}
-				if len(whole) == 0 {
-					return nil
-				}
-				root = whole[0]
-			}
-			if !q.Match(&root) {
-				return nil
-			}
-		}
-		kept = append(kept, found{e, root.EndedAt})
-		return nil
-	}
-	// A page whose total nobody asks for ends with what fills it.
-	parts := []int{maxKeys + 1}
-	if q.Uncounted && !q.OrderByEnd {
-		parts = []int{min(enough+1, maxKeys), min(4*(enough+1), maxKeys), maxKeys + 1}
-	}
-	var ofThread []entry
-	known := false
-	if q.ThreadID != "" && keepable(q.ThreadID) {
-		var err error
-		if ofThread, known, err = s.tracesOfThread(ctx, &l, q.ThreadID); err != nil {
-			return nil, err
-		}
-		for _, e := range ofThread {
-			if err := consider(e); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if known {
-		parts = nil
-	}
-	seen := 0
-	for _, n := range parts {
-		entries, err := s.entries(ctx, &l, l.descending, n)
-		if err != nil {
-			return nil, err
-		}
-		all := len(entries) < n
-		if entries = entries[min(seen, len(entries)):min(len(entries), maxKeys)]; l.index == index2 { // which has the keys alone
-			seen += len(entries)
-			if entries, err = s.withSummaries(ctx, entries); err != nil {
-				return nil, err
-			}
-		} else {
-			seen += len(entries)
-		}
-		for _, e := range entries {
-			if err := consider(e); err != nil {
-				return nil, err
-			}
-		}
-		if all || q.Uncounted && !q.OrderByEnd && len(kept) > enough {
-			break
-		}
-		if seen >= maxKeys {
-			return nil, errTooMany()
-		}
-	}
-	if q.OrderByEnd {
-		sortItems(kept, !q.Ascending, func(f *found) string { return placed(f.ended, f.pk) })
-	}
-	offset, n := window(q.Paging, len(kept))
-	page := make([]entry, 0, n)
-	for _, f := range kept[offset : offset+n] {
-		page = append(page, f.entry)
-	}
-	return loadPage(ctx, page, len(kept), n > 0 && offset+n < len(kept), s.loadRoots)
-}
-
-// withSummaries fills in what an index of keys alone lacks.
-func (s *Store) withSummaries(ctx context.Context, entries []entry) ([]entry, error) {
-	places := make([]place, len(entries))
-	for i, e := range entries {
-		places[i] = place{e.pk, e.sk}
-	}
-	items, err := s.batchGet(ctx, s.tables.Observability, places, false)
-	if err != nil {
-		return nil, err
-	}
-	filled := entries[:0]
-	for i, e := range entries {
-		if it := items[places[i]]; it != nil {
-			e.sum = it[attrSum]
-			filled = append(filled, e)
-		}
-	}
-	return filled, nil
-}
-
-// narrows says whether a query asks for anything but a range of time.
-func narrows(q *mastra.TraceQuery) bool {
-	return q.Match != nil || len(q.Tags) > 0 || q.EntityType+q.EntityID+q.EntityName+q.SpanType+q.Name+q.Status+q.RunID+q.ThreadID+q.ResourceID != ""
-}
-
-func fits(r *mastra.Span, q *mastra.TraceQuery) bool {
-	for _, f := range [...][2]string{{q.EntityType, r.EntityType}, {q.EntityID, r.EntityID}, {q.EntityName, r.EntityName}, {q.SpanType, r.Type}, {q.Name, r.Name},
-		{q.Status, r.Status()}, {q.RunID, r.RunID}, {q.ThreadID, r.ThreadID}, {q.ResourceID, r.ResourceID}} {
-		if f[0] != "" && f[0] != f[1] {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(q.Tags, func(tag string) bool { return !slices.Contains(r.Tags, tag) })
-}
-
-// loadRoots reads the roots of traces: those that the index has whole need no more.
-func (s *Store) loadRoots(ctx context.Context, entries []entry) ([]mastra.Span, error) {
-	table := s.tables.Observability
-	var places []place
-	for _, e := range entries {
-		if isBrief(blobOf(e.sum)) {
-			places = append(places, place{e.pk, e.sk})
-		}
-	}
-	items, err := s.batchGet(ctx, table, places, true)
-	if err != nil {
-		return nil, err
-	}
-	roots := make([]mastra.Span, 0, len(entries))
-	for _, e := range entries {
-		if sum := blobOf(e.sum); !isBrief(sum) {
-			data, err := unpack(sum)
-			if err != nil {
-				return nil, err
-			}
-			roots = append(roots, mastra.Span{})
-			if err := schema.Unmarshal(data, &roots[len(roots)-1]); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		it := items[place{e.pk, e.sk}]
-		if it == nil {
-			continue
-		}
-		spans, err := s.spansOf(ctx, it, nil)
-		if err != nil {
-			return nil, err
-		}
-		if at := slices.IndexFunc(spans, func(r mastra.Span) bool { return r.SpanID == textOf(it["span"]) }); at >= 0 {
-			roots = append(roots, spans[at])
-		}
-	}
-	return roots, nil
-}
-
-// isBrief says that a summary's root is not whole.
-func isBrief(sum []byte) bool { return len(sum) > 0 && sum[0]&brief != 0 }

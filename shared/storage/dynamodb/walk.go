@@ -8,22 +8,30 @@ import (
 // walkBatch is how many entries a walk reads of a partition at once.
 const walkBatch = 200
 
-// walk goes through a list in order and reads each entry once: a batch of each partition, and the next one where that is used up.
+// walk goes through lists in order and reads each entry once: a batch of each partition, and the next one where that is used up.
 type walk struct {
 	s          *Store
-	l          *list
 	descending bool
+	batch      int
 	parts      []walkPart
 }
 
 type walkPart struct {
+	l    *list
+	pk   string
 	left []entry
 	last item
 	done bool
 }
 
-func (s *Store) walk(l *list, descending bool) *walk {
-	return &walk{s: s, l: l, descending: descending, parts: make([]walkPart, len(l.pks))}
+func (s *Store) walk(descending bool, lists ...*list) *walk {
+	w := &walk{s: s, descending: descending, batch: walkBatch}
+	for _, l := range lists {
+		for _, pk := range l.pks {
+			w.parts = append(w.parts, walkPart{l: l, pk: pk})
+		}
+	}
+	return w
 }
 
 // take returns the next n entries, or as many as there are.
@@ -32,7 +40,7 @@ func (w *walk) take(ctx context.Context, n int) (out []entry, err error) {
 		var calls []func() error
 		for i := range w.parts {
 			if p := &w.parts[i]; len(p.left) == 0 && !p.done {
-				calls = append(calls, func() error { return w.read(ctx, w.l.pks[i], p) })
+				calls = append(calls, func() error { return w.read(ctx, p) })
 			}
 		}
 		if err := parallel(calls...); err != nil {
@@ -59,16 +67,16 @@ func (w *walk) before(a, b *entry) bool {
 	return strings.Compare(a.at, b.at) < 0
 }
 
-func (w *walk) read(ctx context.Context, pk string, p *walkPart) error {
-	l := w.l
-	items, err := w.s.query(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to, descending: w.descending, most: walkBatch, behind: p.last})
+func (w *walk) read(ctx context.Context, p *walkPart) error {
+	l := p.l
+	items, err := w.s.query(ctx, query{table: l.table, index: l.index, pk: p.pk, from: max(l.from, l.since), to: l.to, descending: w.descending, most: w.batch, behind: p.last})
 	if err != nil {
 		return err
 	}
 	for _, it := range items {
 		p.left = append(p.left, l.entryOf(it))
 	}
-	if p.done = len(items) < walkBatch; !p.done {
+	if p.done = len(items) < w.batch; !p.done {
 		p.last = items[len(items)-1]
 	}
 	return nil

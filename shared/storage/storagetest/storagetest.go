@@ -25,7 +25,7 @@ type test struct {
 // Run checks every promise of mastra.Storage. The store of open is closed by open's own cleanup.
 func Run(t *testing.T, open func(t *testing.T) mastra.Storage) {
 	store := open(t)
-	for _, test := range slices.Concat(batchTests, threadTests, messageTests, memoryTests, runTests, chunkTests, claimTests, traceTests, scoreTests, signalTests) {
+	for _, test := range slices.Concat(batchTests, threadTests, messageTests, memoryTests, runTests, chunkTests, claimTests, traceTests, filterTests, scoreTests, signalTests) {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(&env{T: t, s: store, ctx: newTenant(t.Context())})
 		})

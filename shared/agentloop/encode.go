@@ -4,21 +4,15 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 // The shapes of a run's messages in JSON. They are written several times in an answer, so each is encoded once, without
 // reflection, and the bytes are used again.
 
-func appendString(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s) // what is not UTF-8 becomes replacement characters
-	return b
-}
-
 func appendMember(b []byte, key, value string) []byte {
-	return appendString(append(b, key...), value)
+	return schema.AppendString(append(b, key...), value)
 }
 
 func appendOptional(b []byte, key, value string) []byte {

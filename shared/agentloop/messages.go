@@ -307,7 +307,7 @@ func appendBrief(b []byte, prompt []mastra.PromptMessage) []byte {
 	for i := range prompt {
 		m := &prompt[i]
 		b = appendMember(comma(b), `{"role":`, m.Role)
-		b = append(appendString(append(b, `,"content":`...), brief(m)), '}')
+		b = append(schema.AppendString(append(b, `,"content":`...), brief(m)), '}')
 	}
 	return append(b, ']')
 }

@@ -39,7 +39,7 @@ func (x *run) appendInput(b []byte) []byte {
 	case x.call.Signal != nil:
 		return appendBrief(b, x.in.prompt)
 	case len(given) == 1 && given[0].Bare:
-		return appendString(b, given[0].Content[0].Text)
+		return schema.AppendString(b, given[0].Content[0].Text)
 	}
 	return appendGiven(b, given)
 }
@@ -49,7 +49,7 @@ func appendGiven(b []byte, given mastra.Messages) []byte {
 	for i := range given {
 		m := mastra.PromptMessage{Role: given[i].Role, Parts: given[i].All()}
 		b = appendMember(comma(b), `{"role":`, m.Role)
-		b = append(appendString(append(b, `,"content":`...), brief(&m)), '}')
+		b = append(schema.AppendString(append(b, `,"content":`...), brief(&m)), '}')
 	}
 	return append(b, ']')
 }
@@ -86,7 +86,7 @@ func (x *run) rootSpan(hideInput, hideOutput bool, ended ending) mastra.Span {
 	if len(x.tools) > 0 {
 		b = append(b, `,"availableTools":[`...)
 		for _, t := range x.tools {
-			b = appendString(comma(b), t.Name())
+			b = schema.AppendString(comma(b), t.Name())
 		}
 		b = append(b, ']')
 	}

@@ -105,7 +105,7 @@ func (x *run) appendWaiting(b []byte) []byte {
 				b = append(b, ',')
 			}
 			first = false
-			b = x.appendWaits(append(appendString(b, c.ID), ':'), c, kind.name)
+			b = x.appendWaits(append(schema.AppendString(b, c.ID), ':'), c, kind.name)
 		}
 		if !first {
 			b = append(b, '}')

@@ -182,7 +182,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	}
 	b = append(b, `,"streaming":true,"availableTools":[`...)
 	for _, t := range x.tools {
-		b = appendString(comma(b), t.Name())
+		b = schema.AppendString(comma(b), t.Name())
 	}
 	b = appendMember(b, `],"toolChoice":`, cmp.Or(x.call.ToolChoice.Tool, x.call.ToolChoice.Mode, "auto"))
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)

@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/schema"
 )
 
@@ -93,7 +91,7 @@ func (c Chunk) WithEncoding(data JSON) Chunk { c.encoded = data; return c }
 // Append appends the chunk's encoding to b. Most of a stream are deltas: they do without reflection.
 func (c Chunk) Append(b []byte) ([]byte, error) {
 	b = append(b, `{"type":`...)
-	b = appendString(b, c.Type)
+	b = schema.AppendString(b, c.Type)
 	b = appendMember(b, `,"runId":`, c.RunID)
 	b = appendMember(b, `,"from":`, c.From)
 	b = appendMember(b, `,"text":`, c.Text)
@@ -101,9 +99,9 @@ func (c Chunk) Append(b []byte) ([]byte, error) {
 	case nil:
 	case TextDelta:
 		b = append(b, `,"payload":{"id":`...)
-		b = appendString(b, p.ID)
+		b = schema.AppendString(b, p.ID)
 		b = append(b, `,"text":`...)
-		b = appendString(b, p.Text)
+		b = schema.AppendString(b, p.Text)
 		b = append(b, '}')
 	case Finish:
 		b = p.append(append(b, `,"payload":`...))
@@ -131,11 +129,5 @@ func appendMember(b []byte, key, value string) []byte {
 	if value == "" {
 		return b
 	}
-	return appendString(append(b, key...), value)
-}
-
-// appendString quotes s; bytes that are not UTF-8 become replacement characters.
-func appendString(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
+	return schema.AppendString(append(b, key...), value)
 }

@@ -3,6 +3,8 @@ package mastra
 import (
 	"slices"
 	"strconv"
+
+	"mastralambda/shared/schema"
 )
 
 // Types of an agent's chunks, in the order in which they come: start, then for each model call step-start, what the model
@@ -195,7 +197,7 @@ func (f *Finish) append(b []byte) []byte {
 		size += len(r.Messages) + len(r.UIMessages) + len(r.DBMessages)
 	}
 	b = appendMember(slices.Grow(b, size), `{"messageId":`, f.MessageID)
-	b = appendString(append(b, `,"stepResult":{"reason":`...), string(f.StepResult.Reason))
+	b = schema.AppendString(append(b, `,"stepResult":{"reason":`...), string(f.StepResult.Reason))
 	b = strconv.AppendBool(append(b, `,"isContinued":`...), f.StepResult.IsContinued)
 	b = appendMember(b, `,"messageId":`, f.StepResult.MessageID)
 	b = appendMember(b, `,"retryReason":`, f.StepResult.RetryReason)
@@ -204,19 +206,19 @@ func (f *Finish) append(b []byte) []byte {
 	}
 	b = appendMember(b, `,"retryProcessorId":`, f.StepResult.RetryProcessorID)
 	b = f.Metadata.append(append(b, `},"metadata":{`...))
-	b = appendString(append(b, `},"output":{"text":`...), f.Output.Text)
+	b = schema.AppendString(append(b, `},"output":{"text":`...), f.Output.Text)
 	b = append(b, `,"toolCalls":[`...)
 	for i, c := range f.Output.ToolCalls {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(b, `{"toolCallId":`...), c.ToolCallID)
-		b = appendString(append(b, `,"toolName":`...), c.ToolName)
+		b = schema.AppendString(append(b, `{"toolCallId":`...), c.ToolCallID)
+		b = schema.AppendString(append(b, `,"toolName":`...), c.ToolName)
 		if c.Args != nil {
 			b = append(append(b, `,"args":`...), c.Args...)
 		}
 		if c.Observability != nil {
-			b = append(appendString(append(b, `,"observability":{"traceparent":`...), c.Observability.Traceparent), '}')
+			b = append(schema.AppendString(append(b, `,"observability":{"traceparent":`...), c.Observability.Traceparent), '}')
 		}
 		b = append(b, '}')
 	}
@@ -242,12 +244,12 @@ func (f *Finish) append(b []byte) []byte {
 
 // append encodes the members, without braces.
 func (a *ModelAnswer) append(b []byte) []byte {
-	b = appendString(append(b, `"id":`...), a.ID)
+	b = schema.AppendString(append(b, `"id":`...), a.ID)
 	b = a.Timestamp.AppendJSON(append(b, `,"timestamp":`...))
-	b = appendString(append(b, `,"modelId":`...), a.ModelID)
-	b = appendString(append(b, `,"modelMetadata":{"modelProvider":`...), a.Model.Provider)
-	b = appendString(append(b, `,"modelId":`...), a.Model.ID)
-	b = appendString(append(b, `,"modelVersion":`...), a.Model.Version)
+	b = schema.AppendString(append(b, `,"modelId":`...), a.ModelID)
+	b = schema.AppendString(append(b, `,"modelMetadata":{"modelProvider":`...), a.Model.Provider)
+	b = schema.AppendString(append(b, `,"modelId":`...), a.Model.ID)
+	b = schema.AppendString(append(b, `,"modelVersion":`...), a.Model.Version)
 	return append(b, '}')
 }
 

@@ -1,10 +1,12 @@
 package mastra
 
+import "mastralambda/shared/schema"
+
 import "strconv"
 
 // AppendJSON appends the result as schema.Marshal encodes it, in a fraction of the time: most of its bytes are JSON already.
 func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
-	b = appendString(append(b, `{"text":`...), r.Text)
+	b = schema.AppendString(append(b, `{"text":`...), r.Text)
 	b = r.Usage.AppendJSON(append(b, `,"usage":`...))
 	b = append(b, `,"steps":[`...)
 	for i := range r.Steps {
@@ -15,7 +17,7 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 			return nil, err
 		}
 	}
-	b = appendString(append(b, `],"finishReason":`...), string(r.FinishReason))
+	b = schema.AppendString(append(b, `],"finishReason":`...), string(r.FinishReason))
 	b = appendList(b, `,"warnings":`, r.Warnings)
 	b = append(b, `,"request":{}`...)
 	if b, err = appendChunks(b, `,"reasoning":`, r.Reasoning); err != nil {
@@ -36,9 +38,9 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 		b = appendJSON(b, `,"object":`, r.Object)
 	}
 	b = strconv.AppendBool(append(b, `,"usedFallbackValue":`...), r.UsedFallbackValue)
-	b = appendString(append(b, `,"traceId":`...), r.TraceID)
-	b = appendString(append(b, `,"spanId":`...), r.SpanID)
-	b = appendString(append(b, `,"runId":`...), r.RunID)
+	b = schema.AppendString(append(b, `,"traceId":`...), r.TraceID)
+	b = schema.AppendString(append(b, `,"spanId":`...), r.SpanID)
+	b = schema.AppendString(append(b, `,"runId":`...), r.RunID)
 	if r.SuspendPayload != nil {
 		b = appendJSON(b, `,"suspendPayload":`, r.SuspendPayload)
 	}
@@ -53,7 +55,7 @@ func (r *AgentResult) AppendJSON(b []byte) (_ []byte, err error) {
 }
 
 func (s *AgentStep) append(b []byte) (_ []byte, err error) {
-	b = appendString(append(b, `{"stepType":`...), s.StepType)
+	b = schema.AppendString(append(b, `{"stepType":`...), s.StepType)
 	b = appendList(b, `,"sources":`, s.Sources)
 	b = appendList(b, `,"files":`, s.Files)
 	if b, err = appendChunks(b, `,"toolCalls":`, s.ToolCalls); err != nil {
@@ -63,8 +65,8 @@ func (s *AgentStep) append(b []byte) (_ []byte, err error) {
 		return nil, err
 	}
 	b = appendJSON(b, `,"content":`, s.Content)
-	b = appendString(append(b, `,"text":`...), s.Text)
-	b = appendString(append(b, `,"reasoningText":`...), s.ReasoningText)
+	b = schema.AppendString(append(b, `,"text":`...), s.Text)
+	b = schema.AppendString(append(b, `,"reasoningText":`...), s.ReasoningText)
 	if b, err = appendChunks(b, `,"reasoning":`, s.Reasoning); err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func (s *AgentStep) append(b []byte) (_ []byte, err error) {
 	b = appendList(b, `,"dynamicToolCalls":`, s.DynamicToolCalls)
 	b = appendList(b, `,"staticToolResults":`, s.StaticToolResults)
 	b = appendList(b, `,"dynamicToolResults":`, s.DynamicToolResults)
-	b = appendString(append(b, `,"finishReason":`...), string(s.FinishReason))
+	b = schema.AppendString(append(b, `,"finishReason":`...), string(s.FinishReason))
 	b = s.Usage.AppendJSON(append(b, `,"usage":`...))
 	b = appendList(b, `,"warnings":`, s.Warnings)
 	b = s.Response.append(append(b, `,"request":{},"response":`...))
@@ -84,7 +86,7 @@ func (t *Tripwire) append(b []byte) []byte {
 	if t == nil {
 		return b
 	}
-	b = appendString(append(b, `,"tripwire":{"reason":`...), t.Reason)
+	b = schema.AppendString(append(b, `,"tripwire":{"reason":`...), t.Reason)
 	if t.Again {
 		b = append(b, `,"retry":true`...)
 	}
@@ -124,8 +126,8 @@ func appendMessages(b []byte, key string, messages []Message) []byte {
 			b = append(b, ',')
 		}
 		m := &messages[i]
-		b = appendString(append(b, `{"id":`...), m.ID)
-		b = appendString(append(b, `,"role":`...), m.Role)
+		b = schema.AppendString(append(b, `{"id":`...), m.ID)
+		b = schema.AppendString(append(b, `,"role":`...), m.Role)
 		b = m.CreatedAt.AppendJSON(append(b, `,"createdAt":`...))
 		b = appendMember(b, `,"threadId":`, m.ThreadID)
 		b = appendMember(b, `,"resourceId":`, m.ResourceID)

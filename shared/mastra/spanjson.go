@@ -4,19 +4,21 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"mastralambda/shared/schema"
 )
 
 // AppendJSON appends the span as schema.Marshal encodes it, in a fraction of the time: a run has half a dozen of them, and
 // most of their bytes are JSON already. What is none is an error.
 func (s *Span) AppendJSON(b []byte) ([]byte, error) {
-	b = appendString(append(b, `{"traceId":`...), s.TraceID)
-	b = appendString(append(b, `,"spanId":`...), s.SpanID)
+	b = schema.AppendString(append(b, `{"traceId":`...), s.TraceID)
+	b = schema.AppendString(append(b, `,"spanId":`...), s.SpanID)
 	b = appendMember(b, `,"parentSpanId":`, s.ParentID)
 	if s.Remote {
 		b = append(b, `,"remoteParent":true`...)
 	}
-	b = appendString(append(b, `,"name":`...), s.Name)
-	b = appendString(append(b, `,"spanType":`...), s.Type)
+	b = schema.AppendString(append(b, `,"name":`...), s.Name)
+	b = schema.AppendString(append(b, `,"spanType":`...), s.Type)
 	if s.IsEvent {
 		b = append(b, `,"isEvent":true`...)
 	}
@@ -34,7 +36,7 @@ func (s *Span) AppendJSON(b []byte) ([]byte, error) {
 		} else {
 			b = append(b, ',')
 		}
-		b = appendString(b, tag)
+		b = schema.AppendString(b, tag)
 	}
 	if len(s.Tags) > 0 {
 		b = append(b, ']')

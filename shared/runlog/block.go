@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
 )
@@ -39,7 +37,7 @@ func encodeBlock(chunks []mastra.Chunk) ([]byte, error) {
 		}
 		if d, ok := textDelta(c); ok {
 			if last != nil && last.RunID == c.RunID && last.From == c.From && last.Payload.(mastra.TextDelta).ID == d.ID {
-				b, _ = jsontext.AppendQuote(b, d.Text) // what is not UTF-8 becomes replacement characters, as in the encoding
+				b = schema.AppendString(b, d.Text)
 				continue
 			}
 			last = c

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
 )
@@ -159,7 +157,7 @@ func emptied(doc mastra.JSON, depth int) mastra.JSON {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b, _ = jsontext.AppendQuote(b, p.Key)
+			b = schema.AppendString(b, p.Key)
 			b = append(append(b, ':'), emptied(p.Value, depth+1)...)
 		}
 		return append(b, '}')

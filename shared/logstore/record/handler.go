@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"mastralambda/shared/schema"
 )
 
@@ -225,6 +223,5 @@ func appendString(b []byte, s string) []byte {
 		}
 		s = s[:cut] + "…"
 	}
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
+	return schema.AppendString(b, s)
 }

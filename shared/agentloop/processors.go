@@ -364,8 +364,7 @@ func (x *run) processorTraced(i int, phase string, began span, failed error) *ma
 	b = strconv.AppendInt(append(b, `,"processorIndex":`...), int64(i), 10)
 	b = appendTripwire(b, failed)
 	s.Attributes, s.Error = append(b, '}'), errorJSON(failed)
-	x.trace.spans = append(x.trace.spans, s)
-	return &x.trace.spans[len(x.trace.spans)-1]
+	return x.trace.add(s)
 }
 
 // appendTripwire appends what a run was stopped with, as spans show it.

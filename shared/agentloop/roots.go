@@ -74,7 +74,8 @@ func (x *run) rootSpan(hideInput, hideOutput bool, ended ending) mastra.Span {
 		}
 	}
 	s := x.newSpan(mastra.SpanAgentRun, name, span{x.SpanID, cmp.Or(x.Resumed, x.StartedAt)}, x.ParentID)
-	b := append(make([]byte, 0, 256), '{')
+	room := &x.trace.room
+	b := append(room.open(256), '{')
 	if x.remembers() {
 		b = append(appendMember(b, `"conversationId":`, x.threadID), ',')
 	}
@@ -93,11 +94,11 @@ func (x *run) rootSpan(hideInput, hideOutput bool, ended ending) mastra.Span {
 	if x.Tripwire != nil {
 		b = appendTripwire(b, x.Tripwire)
 	}
-	s.Attributes, s.Metadata, s.Tags, s.Error = append(b, '}'), x.trace.metadata, x.call.Tracing.Tags, ended.failure
+	s.Attributes, s.Metadata, s.Tags, s.Error = room.close(append(b, '}')), x.trace.metadata, x.call.Tracing.Tags, ended.failure
 	s.Remote = x.remote && x.Resumed == 0
 	s.Context = x.contextTraced()
 	if !hideInput {
-		s.Input = x.appendInput(make([]byte, 0, 128))
+		s.Input = room.close(x.appendInput(room.open(128)))
 	}
 	switch {
 	case ended.canceled:
@@ -110,8 +111,8 @@ func (x *run) rootSpan(hideInput, hideOutput bool, ended ending) mastra.Span {
 			s.Output = append(append([]byte(`{"tripwire":`), data...), '}')
 		}
 	default:
-		b = appendMember(make([]byte, 0, 128), `{"text":`, x.text())
-		s.Output = append(b, `,"files":[]}`...)
+		b = appendMember(room.open(256), `{"text":`, x.text())
+		s.Output = room.close(append(b, `,"files":[]}`...))
 		if x.structured != nil {
 			s.Output = x.appendRead(s.Output, len(x.Steps)-1)
 		}
@@ -131,7 +132,8 @@ func (x *run) text() string {
 func (x *run) generationSpan(hideInput, hideOutput bool, ended ending) mastra.Span {
 	s := x.newSpan(mastra.SpanModelGeneration, "llm: '"+x.info.ID+"'", x.trace.generation, x.SpanID)
 	last := &x.Steps[len(x.Steps)-1]
-	b := appendMember(make([]byte, 0, 512), `{"model":`, x.info.ID)
+	room := &x.trace.room
+	b := appendMember(room.open(1024), `{"model":`, x.info.ID)
 	b = appendMember(b, `,"provider":`, x.info.Provider)
 	b = append(b, `,"streaming":true,"parameters":`...)
 	if p := x.parameters(); p != nil {
@@ -165,12 +167,13 @@ func (x *run) generationSpan(hideInput, hideOutput bool, ended ending) mastra.Sp
 		b = x.appendCost(b, cost)
 		s.Model.Cost = &mastra.Cost{Amount: cost, Unit: "USD"}
 	}
-	s.Attributes, s.Context, s.Error = append(b, '}'), x.contextTraced(), ended.failure
+	s.Attributes, s.Context, s.Error = room.close(append(b, '}')), x.contextTraced(), ended.failure
 	if !hideInput {
-		s.Input = append(appendPrompt(append(make([]byte, 0, lengthOf(x.prompt[:x.asked])), `{"messages":`...), x.prompt[:x.asked]), '}')
+		prompt := x.prompt[:x.asked]
+		s.Input = room.close(append(appendPrompt(append(room.open(lengthOf(prompt)), `{"messages":`...), prompt), '}'))
 	}
 	if !hideOutput {
-		b = append(make([]byte, 0, 256), `{"files":[],"reasoning":[`...)
+		b = append(room.open(512), `{"files":[],"reasoning":[`...)
 		for i := range x.Steps {
 			if r := x.Steps[i].reasoning(); r != "" {
 				b = append(appendMember(comma(b), `{"text":`, r), '}')
@@ -185,7 +188,7 @@ func (x *run) generationSpan(hideInput, hideOutput bool, ended ending) mastra.Sp
 		if len(calls) > 1 {
 			b = append(append(append(b, `,"toolCalls":`...), calls...), ']')
 		}
-		s.Output = append(b, '}')
+		s.Output = room.close(append(b, '}'))
 		if x.structured != nil {
 			s.Output = x.appendRead(s.Output, len(x.Steps)-1)
 		}

@@ -45,7 +45,7 @@ func (x *run) runTools(n int, parent span) error {
 	}
 	for _, s := range spans {
 		if s.SpanID != "" {
-			x.trace.spans = append(x.trace.spans, s)
+			x.trace.add(s)
 		}
 	}
 	for _, c := range s.calls() {

@@ -15,7 +15,7 @@ import (
 
 // trace collects the spans of a run. They are encoded once and committed together.
 type trace struct {
-	spans          []mastra.Span
+	spans          []mastra.Span // behind an empty place for those above them
 	generation     span
 	recalled       [2]mastra.Time // when recalling began and ended
 	metadata       mastra.JSON    // of every span
@@ -23,6 +23,35 @@ type trace struct {
 	parameters     mastra.JSON    // of the model's calls
 	parametersMade bool
 	given          mastra.Messages // what the caller sent, where processors changed it
+	room           room            // of their contents
+}
+
+// above is how many spans stand above those of steps and tools at most: the root, the recall, the generation.
+const above = 3
+
+// add adds a span behind those that there are, and behind the place of those above them.
+func (t *trace) add(s mastra.Span) *mastra.Span {
+	if t.spans == nil {
+		t.spans = make([]mastra.Span, above, above+5)
+	}
+	t.spans = append(t.spans, s)
+	return &t.spans[len(t.spans)-1]
+}
+
+// room is what the contents of a run's spans are written into, one behind the other: a few allocations instead of one each.
+type room struct{ b []byte }
+
+// open is where the next content is written, of about n bytes. It is handed back to close before the next one is begun.
+func (r *room) open(n int) []byte {
+	if cap(r.b)-len(r.b) < n {
+		r.b = make([]byte, 0, max(n, 4<<10))
+	}
+	return r.b[len(r.b):]
+}
+
+func (r *room) close(b []byte) mastra.JSON {
+	r.b = b
+	return b[:len(b):len(b)]
 }
 
 // span is one that has begun.
@@ -128,28 +157,29 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 	if finish == "" {
 		finish = mastra.FinishError
 	}
-	b := appendInt(make([]byte, 0, 256), `{"stepIndex":`, int64(n))
+	room := &x.trace.room
+	b := appendInt(room.open(256), `{"stepIndex":`, int64(n))
 	b = appendMember(b, `,"messageId":`, x.MessageID)
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
 	b = strconv.AppendBool(append(b, `,"isContinued":`...), err == nil && mayGoOn && (s.continued() || s.Refused != nil))
 	b = appendMember(b, `,"finishReason":`, string(finish))
-	out.Attributes = append(b, `,"warnings":[]}`...)
-	b = append(make([]byte, 0, 256), out.Metadata[:len(out.Metadata)-1]...)
+	out.Attributes = room.close(append(b, `,"warnings":[]}`...))
+	b = append(room.open(256), out.Metadata[:len(out.Metadata)-1]...)
 	b = appendMember(b, `,"modelMetadata":{"modelId":`, x.info.ID)
 	b = appendMember(b, `,"modelVersion":`, x.info.Version)
-	out.Metadata = append(appendMember(b, `,"modelProvider":`, x.info.Provider), "}}"...)
+	out.Metadata = room.close(append(appendMember(b, `,"modelProvider":`, x.info.Provider), "}}"...))
 	if !x.call.Tracing.HideInput {
 		if n > 0 && x.Steps[n-1].Refused != nil {
 			prompt = x.Steps[n-1].Refused.told(prompt)
 		}
-		out.Input = appendBrief(make([]byte, 0, lengthOf(prompt)), prompt)
+		out.Input = room.close(appendBrief(room.open(lengthOf(prompt)), prompt))
 	}
 	if !x.call.Tracing.HideOutput {
 		said := s
 		if s.Refused != nil {
 			said = s.Refused.step()
 		}
-		out.Output = x.appendRead(said.appendSaid(make([]byte, 0, 128)), n)
+		out.Output = room.close(x.appendRead(said.appendSaid(room.open(128)), n))
 		if x.structured != nil {
 			x.objectTraced(n, at)
 		}
@@ -157,7 +187,7 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 	if err != nil {
 		out.Error = errorJSON(failure(x.ctx, err))
 	}
-	x.trace.spans = append(x.trace.spans, out)
+	x.trace.add(out)
 }
 
 // inferenceTraced adds the span of step n's model call, which has just ended.
@@ -171,7 +201,8 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	if finish == "" {
 		finish = mastra.FinishError
 	}
-	b := appendInt(make([]byte, 0, 320), `{"stepIndex":`, int64(n))
+	room := &x.trace.room
+	b := appendInt(room.open(384), `{"stepIndex":`, int64(n))
 	b = appendMember(b, `,"model":`, x.info.ID)
 	b = appendMember(b, `,"provider":`, x.info.Provider)
 	if p := x.parameters(); p != nil {
@@ -194,14 +225,14 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	if len(s.Pieces) > 0 {
 		b = appendTime(b, `,"completionStartTime":`, mastra.Time(s.Pieces[0].At))
 	}
-	out.Attributes = append(b, '}')
+	out.Attributes = room.close(append(b, '}'))
 	if !x.call.Tracing.HideOutput {
-		out.Output = s.appendSaid(make([]byte, 0, 128))
+		out.Output = room.close(s.appendSaid(room.open(128)))
 	}
 	if err != nil {
 		out.Error = errorJSON(failure(x.ctx, err))
 	}
-	x.trace.spans = append(x.trace.spans, out)
+	x.trace.add(out)
 }
 
 // appendSaid is what the model wrote in a step, as spans show it.
@@ -302,7 +333,7 @@ func (x *run) clientToolsTraced(n int) {
 		if !x.call.Tracing.HideInput {
 			s.Metadata = append(appendJSON(slices.Clone(s.Metadata[:len(s.Metadata)-1]), `,"args":`, c.args()), '}')
 		}
-		x.trace.spans = append(x.trace.spans, s)
+		x.trace.add(s)
 	}
 }
 
@@ -319,24 +350,31 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	if !ended.canceled {
 		ended.failure = errorJSON(failed)
 	}
-	root := x.rootSpan(hideInput, hideOutput, ended)
-	all := make([]mastra.Span, 1, len(x.trace.spans)+4)
-	all[0] = root
+	room := &x.trace.room
+	first := [above]mastra.Span{x.rootSpan(hideInput, hideOutput, ended)}
+	n := 1
 	if x.remembers() && x.Resumed == 0 {
 		s := x.newSpan(mastra.SpanMemory, "memory: recall", span{mastra.NewSpanID(), x.trace.recalled[0]}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName, s.EndedAt = "input_processor", "message-history", "MessageHistory", x.trace.recalled[1]
-		b := appendInt(make([]byte, 0, 128), `{"operationType":"recall","processorPhase":"input","messageCount":`, int64(len(x.remembered)))
-		s.Attributes = append(appendInt(b, `,"lastMessages":`, int64(x.window)), '}')
+		b := appendInt(room.open(128), `{"operationType":"recall","processorPhase":"input","messageCount":`, int64(len(x.remembered)))
+		s.Attributes = room.close(append(appendInt(b, `,"lastMessages":`, int64(x.window)), '}'))
 		if !hideInput {
-			s.Input = append(x.appendStoredMessages([]byte(`{"messages":[`), x.in.stored), "]}"...)
+			s.Input = room.close(append(x.appendStoredMessages(append(room.open(512), `{"messages":[`...), x.in.stored), "]}"...))
 		}
 		s.Output = mastra.JSON("{}")
-		all = append(all, s)
+		first[n] = s
+		n++
 	}
 	if x.trace.generation.id != "" && len(x.Steps) > 0 {
-		all = append(all, x.generationSpan(hideInput, hideOutput, ended))
+		first[n] = x.generationSpan(hideInput, hideOutput, ended)
+		n++
 	}
-	all = append(all, x.trace.spans...)
+	all := x.trace.spans
+	if all == nil {
+		all = make([]mastra.Span, above, above+1)
+	}
+	all = all[above-n:]
+	copy(all, first[:n])
 	for _, s := range x.sink.Take() {
 		s.ThreadID, s.ResourceID, s.Metadata = x.call.ThreadID, x.resourceID, x.trace.metadata
 		all = append(all, s)
@@ -344,11 +382,11 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	if x.stores() && x.answer.ID != "" && !suspended {
 		s := x.newSpan(mastra.SpanMemory, "memory: save", span{mastra.NewSpanID(), x.now()}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName = "output_processor", "message-history", "MessageHistory"
-		s.Attributes = append(appendInt(nil, `{"operationType":"save","processorPhase":"outputResult","messageCount":`, int64(len(x.in.stored)+1)), '}')
+		s.Attributes = room.close(append(appendInt(room.open(128), `{"operationType":"save","processorPhase":"outputResult","messageCount":`, int64(len(x.in.stored)+1)), '}'))
 		if !hideInput {
-			b := x.appendStoredMessages(append(make([]byte, 0, 1024), `{"messages":[`...), x.in.stored)
+			b := x.appendStoredMessages(append(room.open(1024), `{"messages":[`...), x.in.stored)
 			b = x.appendStoredMessages(b, []mastra.Message{x.answer})
-			s.Input = append(b, "]}"...)
+			s.Input = room.close(append(b, "]}"...))
 		}
 		s.Output = mastra.JSON("{}")
 		all = append(all, s)

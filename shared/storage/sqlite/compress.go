@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
@@ -19,19 +21,18 @@ func compress(body []byte) []byte {
 	if len(body) < minCompressed {
 		return body
 	}
-	return appendCompressed(nil, body)
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	*room = appendCompressed((*room)[:0], body)
+	return bytes.Clone(*room)
 }
 
 func appendCompressed(to, body []byte) []byte {
 	if len(body) < minCompressed {
 		return append(to, body...)
 	}
-	room := rooms.Get().(*[]byte)
-	defer rooms.Put(room)
-	if n := s2.MaxEncodedLen(len(body)); cap(*room) < n {
-		*room = make([]byte, n)
-	}
-	return append(append(to, compressed), s2.Encode((*room)[:cap(*room)], body)...)
+	to = slices.Grow(append(to, compressed), s2.MaxEncodedLen(len(body)))
+	return to[:len(to)+len(s2.Encode(to[len(to):cap(to)], body))]
 }
 
 // rooms is where bodies are compressed: what comes of it is far smaller.

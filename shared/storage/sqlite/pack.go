@@ -126,9 +126,12 @@ func encodePack(spans []*mastra.Span) []byte {
 		last = s
 	}
 	*room = b
-	o := outliner{b: append(make([]byte, 0, 512+32*len(spans)+len(b)/4), packVersion)}
+	whole := rooms.Get().(*[]byte)
+	defer rooms.Put(whole)
+	o := outliner{b: append((*whole)[:0], packVersion)}
 	o.outline(spans)
-	return appendCompressed(o.b, b) // a short one begins with a length: it does not look compressed
+	*whole = appendCompressed(o.b, b) // a short one begins with a length: it does not look compressed
+	return bytes.Clone(*whole)
 }
 
 // decodePack reads a body. Its contents stay in body, or in what that was compressed from.

@@ -24,7 +24,10 @@ func (t *tx) writePacks() error {
 			size += len(all[n].body)
 			n++
 		}
-		if _, err := t.exec("INSERT INTO packs (tenant, body) VALUES ('', ?)", joinPacks(all[:n])); err != nil {
+		room := rooms.Get().(*[]byte)
+		*room = joinPacks((*room)[:0], all[:n])
+		_, err := t.exec("INSERT INTO packs (tenant, body) VALUES ('', ?)", *room)
+		if rooms.Put(room); err != nil {
 			return err
 		}
 		all = all[n:]
@@ -34,12 +37,8 @@ func (t *tx) writePacks() error {
 	return nil
 }
 
-func joinPacks(packs []pack) []byte {
-	size := 8
-	for _, p := range packs {
-		size += 8 + len(p.tenant) + len(p.body)
-	}
-	b := binary.AppendUvarint(append(make([]byte, 0, size), packRow), uint64(len(packs)))
+func joinPacks(b []byte, packs []pack) []byte {
+	b = binary.AppendUvarint(append(b, packRow), uint64(len(packs)))
 	for _, p := range packs {
 		b = append(binary.AppendUvarint(b, uint64(len(p.tenant))), p.tenant...)
 		b = binary.AppendUvarint(b, uint64(len(p.body)))
@@ -129,7 +128,7 @@ func (t *tx) deletePacks(packs []int64) error {
 		if left == 0 {
 			_, err = t.exec("DELETE FROM packs WHERE n = ?", row)
 		} else {
-			_, err = t.exec("UPDATE packs SET body = ? WHERE n = ?", joinPacks(rest), row)
+			_, err = t.exec("UPDATE packs SET body = ? WHERE n = ?", joinPacks(nil, rest), row)
 		}
 		if err != nil {
 			return err

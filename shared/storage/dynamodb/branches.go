@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"mastralambda/shared/mastra"
 )
@@ -82,6 +83,104 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 		}
 	}
 	return p, nil
+}
+
+// byFailure is where the traces are that have a failed span below their root. Of those that have not, and of what a former version
+// wrote, it only adds a condition to the query.
+func (s *Store) byFailure(ctx context.Context, byTime *list, q *mastra.TraceQuery, former mastra.Time) (*source, error) {
+	if q.ChildError == nil {
+		return nil, nil
+	}
+	failed := map[string]bool{}
+	want, also := *q.ChildError, q.Match
+	narrower := *q
+	narrower.ChildError = nil
+	var found []entry
+	var err error
+	if former != 0 {
+		failed, err = s.failedBelow(ctx, q.From)
+	} else if found, err = s.failedIn(ctx, byTime, q); err == nil {
+		if want {
+			*q = narrower
+			return &source{found: found}, nil
+		}
+		prefix := tracePK(mastra.Tenant(ctx), "")
+		for _, e := range found {
+			failed[strings.TrimPrefix(e.pk, prefix)] = true
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	alone := !narrows(&narrower)
+	narrower.Match = func(r *mastra.Span) bool { return failed[short(r.TraceID, maxID)] == want && (also == nil || also(r)) }
+	*q = narrower
+	if !alone || former != 0 {
+		return nil, nil
+	}
+	return &source{lists: []*list{byTime}, total: func(ctx context.Context) (int, error) {
+		n, err := s.ofRange(byTime)(ctx)
+		return max(0, n-len(found)), err
+	}}, nil
+}
+
+// failedIn are the traces of a range of time with a failed span below their root, in order.
+func (s *Store) failedIn(ctx context.Context, byTime *list, q *mastra.TraceQuery) ([]entry, error) {
+	l := sparseList(s.tables.Observability, mastra.Tenant(ctx), byFailure, byTime)
+	if l.from, l.to = "", ""; q.From != 0 { // a span stands where its commit began, which may be away from its root
+		l.from = moment(q.From - longest)
+	}
+	if q.To != 0 {
+		l.to = moment(q.To+longest) + after
+	}
+	noted, err := s.entries(ctx, l, byTime.descending, maxKeys+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(noted) > maxKeys {
+		return nil, errTooMany()
+	}
+	several := map[string]bool{}
+	var pks []string
+	for _, e := range noted {
+		if _, ok := several[e.pk]; !ok {
+			pks = append(pks, e.pk)
+		}
+		several[e.pk] = several[e.pk] || e.item[severalKey] != nil
+	}
+	found, err := s.ofTraces(ctx, byTime, pks)
+	if err != nil {
+		return nil, err
+	}
+	fails := make([]bool, len(found))
+	for from := 0; from < len(found); from += traceReads {
+		var calls []func() error
+		for i := from; i < min(from+traceReads, len(found)); i++ {
+			if fails[i] = numberOf(found[i].item[filedAs])&filedFailing != 0; several[found[i].pk] {
+				calls = append(calls, func() (err error) { fails[i], err = s.fails(ctx, found[i].pk); return err })
+			}
+		}
+		if err := parallel(calls...); err != nil {
+			return nil, err
+		}
+	}
+	kept := found[:0]
+	for i, e := range found {
+		if fails[i] {
+			kept = append(kept, e)
+		}
+	}
+	return kept, nil
+}
+
+// fails says whether a trace has a failed span below its root, as it was committed last.
+func (s *Store) fails(ctx context.Context, pk string) (bool, error) {
+	items, err := s.query(ctx, query{table: s.tables.Observability, pk: pk, consistent: true})
+	if err != nil {
+		return false, err
+	}
+	spans, err := s.spansIn(ctx, items)
+	return slices.ContainsFunc(mastra.OrderSpans(spans), func(sp mastra.Span) bool { return !sp.Root() && len(sp.Error) > 0 }), err
 }
 
 // failedBelow are the traces since a time that have a failed span below their root.

@@ -46,7 +46,9 @@ func TestCostOfFilters(t *testing.T) {
 		rare.EntityType, rare.EntityID, rare.EntityName, rare.Type, rare.Name = "workflow_run", "rare", "Rare", mastra.SpanWorkflowRun, "workflow run: 'rare'"
 		given.RunID = fmt.Sprint("run", i)
 		mine.ResourceID = "me"
-		b := mastra.Batch{Spans: []mastra.Span{failed, tagged, named, rare, given}}
+		below := failed
+		below.SpanID, below.ParentID, below.Type = "00000000000000bb", failed.SpanID, mastra.SpanToolCall
+		b := mastra.Batch{Spans: []mastra.Span{failed, below, tagged, named, rare, given}}
 		if i%2 == 0 {
 			mine.ThreadID = "mine"
 			b.Messages = []mastra.Message{{ID: fmt.Sprint("m", i), ThreadID: "mine", Role: "user", CreatedAt: mine.StartedAt, Content: mastra.JSON(`{"content":"What is the weather like?"}`)}}
@@ -77,6 +79,9 @@ func TestCostOfFilters(t *testing.T) {
 	check("failed, uncounted", mastra.TraceQuery{Status: "error", Uncounted: true}, 20, 0, 6, 2, 20)
 	check("failed, that meet a condition", mastra.TraceQuery{Status: "error", Match: match}, 20, 30, 6, 2, 25)
 	check("successful", mastra.TraceQuery{Status: "success"}, 20, all-30, 18, 2, 20)
+	yes, no := true, false
+	check("with a failed child", mastra.TraceQuery{ChildError: &yes}, 20, 30, 6, 2, 20)
+	check("without a failed child", mastra.TraceQuery{ChildError: &no}, 20, all-30, 11, 3, 30)
 	check("running", mastra.TraceQuery{Status: "running"}, 0, 0, 10, 2, 5)
 	check("tagged", mastra.TraceQuery{Tags: []string{"rare"}}, 20, 30, 10, 3, 20)
 	check("tagged twice", mastra.TraceQuery{Tags: []string{"rare", "tag7"}}, 1, 1, 10, 3, 5)

@@ -129,14 +129,19 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 				sk := skOf(it)
 				switch {
 				case sk == summaryKey:
-					if thin, err = sparseItemsOf(tenant, id, it); err != nil {
+					its, err := sparseItemsOf(tenant, id, it)
+					if err != nil {
 						return err
 					}
+					thin = append(thin, its...)
 				case strings.HasPrefix(sk, kindScore), strings.HasPrefix(sk, kindFeedback):
 					_, id, _ := strings.Cut(textOf(it["at"]), "#")
 					scores[sk[:len(kindScore)]] = append(scores[sk[:len(kindScore)]], id)
 				default:
 					keys = append(keys, key(pk, sk))
+					if numberOf(it[filedAs])&filedFailing != 0 {
+						thin = append(thin, sparseItem(tenant, byFailure, id, placeTime(textOf(it[attrSK1]))))
+					}
 				}
 			}
 			for kind, ids := range scores {
@@ -145,7 +150,9 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 				}
 			}
 			for _, of := range thin {
-				keys = append(keys, key(pkOf(of), skOf(of)))
+				if k := key(pkOf(of), skOf(of)); !slices.ContainsFunc(keys, func(o item) bool { return pkOf(o) == pkOf(k) && skOf(o) == skOf(k) }) {
+					keys = append(keys, k)
+				}
 			}
 			if err := s.batchWrite(ctx, table, nil, keys); err != nil {
 				return err

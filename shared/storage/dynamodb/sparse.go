@@ -10,16 +10,20 @@ import (
 )
 
 // A trace stands in two indexes: by time, and that of its entity. What neither finds and few traces have is found by thin items of its
-// own, one for each: a status that is no success, a tag, a name that a caller gave it, a run whose id does not tell it, a resource that
-// no thread leads to. They are written beside the summary, so a process that dies may leave some without one; whoever reads them
+// own, one for each: a status that is no success, a failed span below the root, a tag, a name that a caller gave it, a run whose id does
+// not tell it, a resource that no thread leads to. They are written beside the summary, so a process that dies may leave some without one; whoever reads them
 // looks at the summary, and takes those away that it does not bear out.
 
-// filedAs is the attribute of a summary that says that what finds the trace was written: former versions wrote none.
+// filedAs is the attribute of a summary that says that what finds the trace was written, former versions wrote none, and what of that
+// the root does not tell.
 const (
 	filedAs         = "f"
 	filed           = 1
-	filedByResource = 2 // among it, what finds it by its resource
+	filedByResource = 2
+	filedFailing    = 4 // for a span below the root; of several commits only the trace itself says whether the last has it
 )
+
+const byFailure = "by#failure"
 
 func byStatus(status string) string     { return "by#status#" + status }
 func byTag(tag string) string           { return "by#tag#" + part(tag) }
@@ -50,7 +54,7 @@ func ownName(r *mastra.Span) bool {
 }
 
 // sparseNames are the lists that a trace of this root stands in.
-func sparseNames(traceID string, r *mastra.Span, apart bool) (names []string) {
+func sparseNames(traceID string, r *mastra.Span, filed int64) (names []string) {
 	if status := r.Status(); status != statusSuccess {
 		names = append(names, byStatus(status))
 	}
@@ -63,8 +67,11 @@ func sparseNames(traceID string, r *mastra.Span, apart bool) (names []string) {
 	if r.RunID != "" && mastra.TraceOfRun(r.RunID) != traceID {
 		names = append(names, byRun(r.RunID))
 	}
-	if apart {
+	if filed&filedByResource != 0 {
 		names = append(names, byResource(r.ResourceID))
+	}
+	if filed&filedFailing != 0 {
+		names = append(names, byFailure)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -81,19 +88,56 @@ func isFiled(summary item) int64 {
 }
 
 // sparseItems are a trace's thin items.
-func sparseItems(tenant, traceID string, r *mastra.Span, apart bool) (items []item) {
-	for _, name := range sparseNames(traceID, r, apart) {
-		shard := shardOf(traceID)
-		if few(name) {
-			shard = 0
-		}
-		it := key(sharded(tenant, name, shard), placed(r.StartedAt, traceID))
-		if len(traceID) > 512 { // the key has no more than its hash
-			it["trace"] = text(traceID)
-		}
-		items = append(items, it)
+func sparseItems(tenant, traceID string, r *mastra.Span, filed int64) (items []item) {
+	for _, name := range sparseNames(traceID, r, filed) {
+		items = append(items, sparseItem(tenant, name, traceID, r.StartedAt))
 	}
 	return items
+}
+
+func sparseItem(tenant, name, traceID string, at mastra.Time) item {
+	shard := shardOf(traceID)
+	if few(name) {
+		shard = 0
+	}
+	it := key(sharded(tenant, name, shard), placed(at, traceID))
+	if len(traceID) > 512 { // the key has no more than its hash
+		it["trace"] = text(traceID)
+	}
+	return it
+}
+
+// putThin writes a thin item.
+func (c *commit) putThin(ctx context.Context, thin item, started mastra.Time) (undo, error) {
+	thin["tok"], thin["at"] = text(c.token), number(c.now)
+	expire(thin, started, c.s.keep.Traces)
+	return c.side(ctx, put(c.s.tables.Observability, thin, "", nil))
+}
+
+// severalKey marks the thin item of a failure that one of several commits tells of.
+const severalKey = "several"
+
+func (c *commit) putFailure(ctx context.Context, t *traceWrite, at mastra.Time) (undo, error) {
+	thin := sparseItem(c.tenant, byFailure, t.id, at)
+	thin[severalKey] = number(1)
+	return c.putThin(ctx, thin, at)
+}
+
+// failsBelow says whether a span below the root failed.
+func (t *traceWrite) failsBelow() bool {
+	return slices.ContainsFunc(t.spans, func(s mastra.Span) bool { return !s.Root() && len(s.Error) > 0 })
+}
+
+// failureBeside notes that spans without their root failed. Where they did not, they may replace some that did.
+func (c *commit) failureBeside(ctx context.Context, t *traceWrite) (undo, error) {
+	if t.failsBelow() {
+		return c.putFailure(ctx, t, t.spans[0].StartedAt)
+	}
+	summary, err := c.s.get(ctx, c.s.tables.Observability, t.pk, summaryKey)
+	if err != nil || numberOf(summary[filedAs])&filedFailing == 0 {
+		return nil, err
+	}
+	return c.putFailure(ctx, t, placeTime(textOf(summary[attrSK1])))
 }
 
 // sparseItemsOf are those of a stored summary.
@@ -105,7 +149,7 @@ func sparseItemsOf(tenant, traceID string, summary item) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sparseItems(tenant, traceID, r, numberOf(summary[filedAs]) == filedByResource), nil
+	return sparseItems(tenant, traceID, r, numberOf(summary[filedAs])), nil
 }
 
 // rootOf is the root in a summary.

@@ -35,7 +35,7 @@ var narrow = []mastra.TraceQuery{{Status: "error"}, {Tags: []string{"x"}}, {Tags
 // thin are the items that find a trace.
 func thin(t *testing.T, ctx context.Context, s *Store, r *mastra.Span) (found []item) {
 	t.Helper()
-	for _, it := range sparseItems(mastra.Tenant(ctx), r.TraceID, r, true) {
+	for _, it := range sparseItems(mastra.Tenant(ctx), r.TraceID, r, filedByResource) {
 		stored, err := s.get(ctx, s.tables.Observability, pkOf(it), skOf(it))
 		if err != nil {
 			t.Fatal(err)

@@ -26,14 +26,6 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 	if q.Types != nil {
 		return s.spansOfTypes(ctx, &q)
 	}
-	if q.ChildError != nil {
-		failed, err := s.failedBelow(ctx, q.From)
-		if err != nil {
-			return nil, err
-		}
-		want, also := *q.ChildError, q.Match
-		q.Match = func(r *mastra.Span) bool { return failed[r.TraceID] == want && (also == nil || also(r)) }
-	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
 	l := list{table: table, index: index1, pks: allShards(tenant, "L"), since: s.since(s.keep.Traces), descending: !q.Ascending, Paging: q.Paging}
 	l.between(q.From, q.To)
@@ -54,9 +46,10 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 	var p *mastra.Page[mastra.Span]
 	var until mastra.Time
 	var errFound error
+	first := q
 	err := parallel(
 		func() (err error) { until, err = s.former(ctx, tenant); return err },
-		func() error { p, errFound = s.findTraces(ctx, &l, &q, 0); return nil })
+		func() error { p, errFound = s.findTraces(ctx, &l, &first, 0); return nil })
 	if err == nil && until > q.From && moment(until) > l.since {
 		return s.findTraces(ctx, &l, &q, until)
 	}
@@ -77,9 +70,14 @@ func mayMissFormer(q *mastra.TraceQuery) bool {
 
 // findTraces answers a query that narrows. former is until when traces began that a former version wrote.
 func (s *Store) findTraces(ctx context.Context, byTime *list, q *mastra.TraceQuery, former mastra.Time) (*mastra.Page[mastra.Span], error) {
-	from, err := s.narrowest(ctx, byTime, q, former)
+	from, err := s.byFailure(ctx, byTime, q, former)
 	if err != nil {
 		return nil, err
+	}
+	if from == nil {
+		if from, err = s.narrowest(ctx, byTime, q, former); err != nil {
+			return nil, err
+		}
 	}
 	if from.exact && !q.OrderByEnd {
 		l := *from.lists[0]
@@ -235,7 +233,7 @@ func (s *Store) withSummaries(ctx context.Context, entries []entry) ([]entry, er
 
 // narrows says whether a query asks for anything but a range of time.
 func narrows(q *mastra.TraceQuery) bool {
-	return q.Match != nil || len(q.Tags) > 0 || q.EntityType+q.EntityID+q.EntityName+q.SpanType+q.Name+q.Status+q.RunID+q.ThreadID+q.ResourceID != ""
+	return q.Match != nil || q.ChildError != nil || len(q.Tags) > 0 || q.EntityType+q.EntityID+q.EntityName+q.SpanType+q.Name+q.Status+q.RunID+q.ThreadID+q.ResourceID != ""
 }
 
 func fits(r *mastra.Span, q *mastra.TraceQuery) bool {

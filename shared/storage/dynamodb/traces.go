@@ -117,8 +117,14 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	}
 	if t.root == nil {
 		it[attrPK1], it[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(placed(t.spans[0].StartedAt, t.id)+skOf(it))
-		undone, err := c.side(ctx, put(table, it, "", nil))
-		return both(back, undone), err
+		if t.failsBelow() {
+			it[filedAs] = number(filedFailing)
+		}
+		var made, noted undo
+		err := parallel(
+			func() (err error) { made, err = c.side(ctx, put(table, it, "", nil)); return err },
+			func() (err error) { noted, err = c.failureBeside(ctx, t); return err })
+		return both(back, both(made, noted)), err
 	}
 	r := t.root
 	place := text(moment(r.StartedAt))                                           // among equals the order is that of the partitions
@@ -127,10 +133,14 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	}
 	it[attrPK1], it[attrSK1] = text(sharded(c.tenant, "L", shardOf(t.id))), place
 	it[attrPK2], it[attrSK2] = text(sharded(c.tenant, ofEntity(r.EntityType, r.EntityID), shardOf(t.id))), place
-	apart := c.apart(t)
-	if it[filedAs] = number(filed); apart {
-		it[filedAs] = number(filedByResource)
+	as := int64(filed)
+	if c.apart(t) {
+		as |= filedByResource
 	}
+	if t.failsBelow() {
+		as |= filedFailing
+	}
+	it[filedAs] = number(as)
 	var made, counted undo
 	var old item
 	on := day(r.StartedAt, c.s.keep.Traces)
@@ -138,12 +148,10 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 		func() (err error) { made, old, err = c.putSummary(ctx, t, it); return err },
 		func() (err error) { counted, err = c.countTrace(ctx, on, t.id, "", 1, 1); return err },
 	}
-	listed := sparseItems(c.tenant, t.id, r, apart)
+	listed := sparseItems(c.tenant, t.id, r, as)
 	undone := make([]undo, len(listed))
 	for i, thin := range listed {
-		thin["tok"], thin["at"] = text(c.token), number(c.now)
-		expire(thin, started, c.s.keep.Traces)
-		calls = append(calls, func() (err error) { undone[i], err = c.side(ctx, put(table, thin, "", nil)); return err })
+		calls = append(calls, func() (err error) { undone[i], err = c.putThin(ctx, thin, started); return err })
 	}
 	err = parallel(calls...)
 	for _, u := range undone {
@@ -152,7 +160,11 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	back = both(back, both(made, counted))
 	if err == nil && old != nil { // it was counted when its first root came
 		undone, err := c.replaced(ctx, t, old, listed, on)
-		return both(back, undone), err
+		if back = both(back, undone); err == nil && (numberOf(old[filedAs])|as)&filedFailing != 0 {
+			undone, err = c.putFailure(ctx, t, r.StartedAt)
+			back = both(back, undone)
+		}
+		return back, err
 	}
 	return back, err
 }
@@ -238,6 +250,9 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 			moved[TTLAttribute] = old[TTLAttribute]
 		}
 		moved[attrPK1], moved[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(placed(placeTime(textOf(old[attrSK1])), skOf(moved)))
+		if failing := numberOf(old[filedAs]) & filedFailing; failing != 0 {
+			moved[filedAs], it[filedAs] = number(filedFailing), number(numberOf(it[filedAs])|failing)
+		}
 		if _, err := c.s.write(ctx, put(table, moved, "", nil), ""); err != nil {
 			return nil, nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"mastralambda/shared/mastra"
 )
@@ -190,6 +191,52 @@ var filterTests = []test{
 		e.equal(e.traces(mastra.TraceQuery{}).Total, 0)
 		e.commit(mastra.Batch{Spans: []mastra.Span{second}}) // an id may come again
 		e.equal(found(), []int{0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1})
+	}},
+	{"traces/with a failed child", func(e *env) {
+		failed, fine := func(trace, id string, at mastra.Time) mastra.Span {
+			s := span(trace, id, "root", at)
+			s.Error = mastra.JSON(`{"message":"no"}`)
+			return s
+		}, span
+		root := func(trace string, at mastra.Time) mastra.Span { return span(trace, "root", "", at) }
+		for i, commits := range [][][]mastra.Span{
+			{{root("0", base), failed("0", "a", base)}},
+			{{root("1", base), fine("1", "a", "root", base)}},
+			{{failed("2", "a", base)}, {root("2", base)}},                               // its root comes later
+			{{root("3", base)}, {failed("3", "a", base)}},                               // or sooner
+			{{failed("4", "a", base)}, {root("4", base), fine("4", "a", "root", base)}}, // replaced by one that did not fail
+			{{root("5", base), failed("5", "a", base)}, {fine("5", "a", "root", base)}}, // the same, without the root
+			{{root("6", base), failed("6", "a", base), failed("6", "b", base)}, {fine("6", "a", "root", base)}},
+			{{root("7", base), failed("7", "a", base)}, {root("7", base)}}, // the root again
+			{{root("8", base), failed("8", "a", base)}, {root("8", base), fine("8", "a", "root", base)}},
+			{{root("9", base), fine("9", "a", "root", base)}, {failed("9", "a", base)}},
+		} {
+			for _, spans := range commits {
+				for j := range spans {
+					spans[j].StartedAt += mastra.Time(i)
+					spans[j].EntityType, spans[j].EntityID = "agent", fmt.Sprint("e", i%2)
+				}
+				e.commit(mastra.Batch{Spans: spans})
+			}
+		}
+		show := func(q mastra.TraceQuery) string {
+			return strings.Join(pages(e, 3, func(s mastra.Span) string { return s.TraceID }, func(p mastra.Paging) (*mastra.Page[mastra.Span], error) {
+				q.Paging = p
+				return e.s.Traces(e.ctx, q)
+			}), " ")
+		}
+		yes, no := true, false
+		e.equal(show(mastra.TraceQuery{ChildError: &yes}), "9 7 6 3 2 0")
+		e.equal(show(mastra.TraceQuery{ChildError: &no}), "8 5 4 1")
+		e.equal(show(mastra.TraceQuery{ChildError: &yes, Ascending: true, From: base + 1, To: base + 6}), "2 3 6")
+		e.equal(show(mastra.TraceQuery{ChildError: &no, Ascending: true, From: base + 1, To: base + 6}), "1 4 5")
+		e.equal(show(mastra.TraceQuery{ChildError: &yes, EntityType: "agent", EntityID: "e1"}), "9 7 3")
+		e.equal(show(mastra.TraceQuery{ChildError: &no, EntityType: "agent", EntityID: "e0", Status: "success"}), "8 4")
+		e.ok(e.s.DeleteTraces(e.ctx, []string{"0", "1", "2", "3", "7"}))
+		e.equal(show(mastra.TraceQuery{ChildError: &yes}), "9 6")
+		e.equal(show(mastra.TraceQuery{ChildError: &no}), "8 5 4")
+		e.commit(mastra.Batch{Spans: []mastra.Span{root("0", base)}}) // an id may come again
+		e.equal(show(mastra.TraceQuery{ChildError: &yes}), "9 6")
 	}},
 	{"traces/of a resource", func(e *env) {
 		of := func(trace, thread string) mastra.Span {

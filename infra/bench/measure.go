@@ -122,10 +122,10 @@ func (b *bench) grow(ctx context.Context, address string, pid int, most time.Dur
 	return g, nil
 }
 
-// measureTracing measures answers with tracing on and off, in turns.
+// measureTracing measures answers with tracing on and off, in short turns: what else a machine does lasts longer than one of them.
 func (b *bench) measureTracing(ctx context.Context, binary string) {
 	progress("tracing")
-	const turns = 3
+	const turns = 12
 	answers := cases()[slices.IndexFunc(cases(), func(c benchCase) bool { return c.name == "myAgent answers" })].load
 	var perSecond [2]float64
 	err := func() (err error) {
@@ -138,7 +138,7 @@ func (b *bench) measureTracing(ctx context.Context, binary string) {
 		}
 		for turn := range 1 + turns { // the first one warms up
 			for i, s := range servers {
-				f := answers.run(ctx, s.address, b.concurrency, limit{time: b.duration})
+				f := answers.run(ctx, s.address, b.concurrency, limit{time: b.duration * 3 / turns})
 				if f.err != nil {
 					return f.err
 				}

@@ -161,8 +161,8 @@ test("streams until it is idle, and routes through a network", async () => {
   assert.equal(all.at(-1).type, "finish");
   const routed = await chunks(await agent.network("What is 2+2?", { memory: { thread: "net", resource: "ann" }, maxSteps: 2 }));
   assert.equal(routed[0].type, "routing-agent-start");
-  for (const answer of [agent.approveNetworkToolCall({ runId: "none" }), agent.declineNetworkToolCall({ runId: "none" })]) {
-    await assert.rejects(async () => chunks(await answer), /404|No run/);
+  for (const answer of [() => agent.approveNetworkToolCall({ runId: "none" }), () => agent.declineNetworkToolCall({ runId: "none" })]) {
+    await assert.rejects(async () => chunks(await answer()), /404|No run/);
   }
 });
 

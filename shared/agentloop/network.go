@@ -81,7 +81,7 @@ func (x *run) members() (list []string, find func(kind, name string) *mastra.Too
 func (x *run) route(n int, mayGoOn bool) error {
 	s := &x.Steps[n]
 	s.ResponseID = mastra.NewID() // of the routing agent's run, too
-	span := x.begin(s.StartedAt)
+	span := x.begin(n, s.StartedAt)
 	x.emitRouting(n)
 	list, find := x.members()
 	asked, err := x.choose(n, list)

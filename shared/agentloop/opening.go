@@ -232,6 +232,9 @@ func (x *run) ready() {
 	x.ctx = mastra.WithSpan(x.ctx, x.at(x.SpanID))
 	for i := range x.Steps {
 		if s := &x.Steps[i]; s.complete() {
+			if i >= x.Traced {
+				x.recallStep(i)
+			}
 			x.prompt = x.r.texts.recalled(appendStep(x.prompt, s), s.Came)
 			if s.Next != "" {
 				x.base, x.MessageID = i+1, s.Next

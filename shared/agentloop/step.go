@@ -27,7 +27,7 @@ func (x *run) step(n int, mayGoOn bool) error {
 		return x.route(n, mayGoOn)
 	}
 	s := &x.Steps[n]
-	span := x.begin(s.StartedAt)
+	span := x.begin(n, s.StartedAt)
 	if x.log != nil {
 		x.emit(mastra.ChunkStepStart, mastra.StepStart{MessageID: x.messageID(), StartedAt: s.StartedAt})
 	}
@@ -42,7 +42,7 @@ func (x *run) step(n int, mayGoOn bool) error {
 
 // goOn goes on with a step whose calls were answered.
 func (x *run) goOn(n int, mayGoOn bool) error {
-	span := x.begin(x.ms())
+	span := x.begin(n, x.ms())
 	return x.finishStep(n, span, x.trace.generation, len(x.prompt), mayGoOn, nil)
 }
 

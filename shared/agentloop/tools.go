@@ -64,7 +64,7 @@ func (x *run) runTools(n int, parent span) error {
 
 func (x *run) runTool(c *call, parent span) mastra.Span {
 	began := x.ms()
-	id := mastra.NewSpanID()
+	id := mastra.SpanIDFrom(parent.id, c.ID)
 	t := x.tool(c.Name)
 	valid := true
 	switch {

@@ -60,19 +60,38 @@ type span struct {
 	at mastra.Time
 }
 
-// begin begins the span of a step, and with the first step that of the generation.
-func (x *run) begin(at int64) span {
+// begin begins the span of step n, and with the first step that of the generation.
+func (x *run) begin(n int, at int64) span {
 	if x.trace.generation.id == "" {
 		x.trace.generation = span{generationOf(x.SpanID), mastra.Time(at)}
 	}
-	x.trace.step = mastra.NewSpanID()
+	x.trace.step = mastra.SpanIDFrom(x.SpanID, strconv.Itoa(n))
 	return span{x.trace.step, mastra.Time(at)}
 }
 
 // generationOf is the id of the generation's span below a run's root. Who resumes the run names it, in any process.
-func generationOf(root string) string {
-	half := len(root) / 2
-	return root[half:] + root[:half]
+func generationOf(root string) string { return mastra.SpanIDFrom(root, "generation") }
+
+// recallStep adds the spans of a step that another process carried out and could not write, its last piece first known to have ended.
+func (x *run) recallStep(n int) {
+	if x.untraced || x.closed {
+		return
+	}
+	s := &x.Steps[n]
+	at, end := x.begin(n, s.StartedAt), s.StartedAt
+	for i := range s.Pieces {
+		end = max(end, s.Pieces[i].At)
+	}
+	x.inferenceTraced(n, at, nil)
+	x.trace.spans[len(x.trace.spans)-1].EndedAt = mastra.Time(end)
+	for i := range s.Pieces {
+		if c := s.Pieces[i].Call; c != nil && c.Client == "" && !c.declined() {
+			x.trace.spans = append(x.trace.spans, x.toolTraced(c, x.tool(c.Name), mastra.SpanIDFrom(at.id, c.ID), at, s.Pieces[i].At, true))
+			end = max(end, c.EndAt)
+		}
+	}
+	x.stepTraced(n, at, x.prompt, true, nil)
+	x.trace.spans[len(x.trace.spans)-1].EndedAt = mastra.Time(end)
 }
 
 // at is the place of a span of the run.
@@ -196,7 +215,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 		return
 	}
 	s := &x.Steps[n]
-	out := x.newSpan(mastra.SpanModelInference, "inference: "+strconv.Itoa(n), span{mastra.NewSpanID(), parent.at}, parent.id)
+	out := x.newSpan(mastra.SpanModelInference, "inference: "+strconv.Itoa(n), span{mastra.SpanIDFrom(parent.id, "inference"), parent.at}, parent.id)
 	finish := s.Finish
 	if finish == "" {
 		finish = mastra.FinishError
@@ -354,7 +373,7 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	first := [above]mastra.Span{x.rootSpan(hideInput, hideOutput, ended)}
 	n := 1
 	if x.remembers() && x.Resumed == 0 {
-		s := x.newSpan(mastra.SpanMemory, "memory: recall", span{mastra.NewSpanID(), x.trace.recalled[0]}, x.SpanID)
+		s := x.newSpan(mastra.SpanMemory, "memory: recall", span{mastra.SpanIDFrom(x.SpanID, "recall"), x.trace.recalled[0]}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName, s.EndedAt = "input_processor", "message-history", "MessageHistory", x.trace.recalled[1]
 		b := appendInt(room.open(128), `{"operationType":"recall","processorPhase":"input","messageCount":`, int64(len(x.remembered)))
 		s.Attributes = room.close(append(appendInt(b, `,"lastMessages":`, int64(x.window)), '}'))
@@ -380,7 +399,7 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 		all = append(all, s)
 	}
 	if x.stores() && x.answer.ID != "" && !suspended {
-		s := x.newSpan(mastra.SpanMemory, "memory: save", span{mastra.NewSpanID(), x.now()}, x.SpanID)
+		s := x.newSpan(mastra.SpanMemory, "memory: save", span{mastra.SpanIDFrom(x.SpanID, "save"), x.now()}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName = "output_processor", "message-history", "MessageHistory"
 		s.Attributes = room.close(append(appendInt(room.open(128), `{"operationType":"save","processorPhase":"outputResult","messageCount":`, int64(len(x.in.stored)+1)), '}'))
 		if !hideInput {

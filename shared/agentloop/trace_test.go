@@ -3,12 +3,14 @@ package agentloop_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mastralambda/shared/mastra"
 )
@@ -300,6 +302,75 @@ func TestWhatSpansShow(t *testing.T) {
 			t.Errorf("the span does not show what the model was told: %s", s.Input)
 		}
 	})
+}
+
+// then is a model that answers as one of its own does, and then hangs.
+type then struct {
+	*script
+	hangs chan struct{} // closed when it does
+}
+
+func (m *then) Stream(ctx context.Context, q *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
+	if len(m.asked) < len(m.steps) {
+		return m.script.Stream(ctx, q)
+	}
+	return func(yield func(mastra.ModelPart, error) bool) {
+		close(m.hangs)
+		<-ctx.Done()
+		yield(mastra.ModelPart{}, ctx.Err())
+	}
+}
+
+// What a process did of a run before it died is in the trace, too: whoever takes the run over knows it.
+func TestTheTraceOfARunThatIsTakenOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	inner := &mastra.Agent{ID: "inner", Instructions: "inner"}
+	agent := &mastra.Agent{ID: "a", Name: "A", Instructions: "a", Tools: []mastra.Callable{inner, calculatorTool()}}
+	stuck := &then{&script{steps: [][]mastra.ModelPart{asks("agent-inner", `{"prompt":"deep"}`), said("inside"), asks("calculatorTool", `{"op":"add","a":1,"b":2}`)}}, make(chan struct{})}
+	lost := newProcess(t, path, 0, stuck, agent, inner)
+	heir := newProcess(t, path, time.Minute, &script{}, agent, inner) // for it, the lease has run out
+	trace := strings.Repeat("a", 32)
+	go func() {
+		_, _ = lost.stream(context.Background(), "a", mastra.AgentCall{Messages: mastra.UserMessage("go"), RunID: "run", Tracing: mastra.TracingOptions{TraceID: trace}})
+	}()
+	<-stuck.hangs
+	until(t, "the steps are stored", func() bool {
+		r, err := heir.Storage.Run(t.Context(), "run")
+		return err == nil && r.Status == mastra.StatusRunning && r.Owner != "" && len(r.Steps) == 2
+	})
+	if err := heir.engine.TakeOver(t.Context(), heir.Mastra); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "its end", func() bool {
+		r, err := heir.Storage.Run(t.Context(), "run")
+		return err == nil && r.Status == mastra.StatusSuccess
+	})
+	lost.runner.Cancel(t.Context(), "run") // it has hung until now
+	expect(t, tree(t, heir.world, trace, inputAndOutput), `
+agent run: 'a' "go" -> {"text":"done","files":[]}
+	llm: 'script'
+		step: 0
+			inference: 0
+			tool: 'agent-inner' {"prompt":"deep"} -> {"text":"inside"}
+				agent run: 'inner' "deep" -> {"text":"inside","files":[]}
+					llm: 'script'
+						step: 0
+							inference: 0
+		step: 1
+			inference: 1
+			tool: 'calculatorTool' {"op":"add","a":1,"b":2} -> {"result":3}
+		step: 2
+			inference: 2
+`)
+	spans, _ := heir.Storage.Trace(t.Context(), trace)
+	for _, s := range spans {
+		if s.EndedAt < s.StartedAt || s.Type != mastra.SpanModelStep && s.Type != mastra.SpanModelInference && s.Type != mastra.SpanToolCall {
+			continue
+		}
+		if !strings.HasSuffix(s.Name, "2") && s.EndedAt > spans[0].EndedAt-500 && s.EntityID == "a" { // the run lasted for a second behind them
+			t.Errorf("%s ended at %s, the run at %s", s.Name, s.EndedAt, spans[0].EndedAt)
+		}
+	}
 }
 
 // lines is a log that keeps what is said of runs: "message runId traceId".

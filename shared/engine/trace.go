@@ -2,9 +2,7 @@ package engine
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
-	"hash/fnv"
 	"sync"
 
 	"mastralambda/shared/mastra"
@@ -129,24 +127,17 @@ func (t *trace) beginNested(parent string, g *mastra.Graph, key string, in mastr
 		name, in = name+" (resumed)", rec.ResumePayload
 	}
 	s := t.begin(g, parent, mastra.SpanWorkflowRun, name, in)
-	s.SpanID = nestedID(t.root.SpanID, key)
+	s.SpanID = mastra.SpanIDFrom(t.root.SpanID, key)
 	s.id = s.SpanID
 	if resumed {
 		var metadata mastra.Object[mastra.JSON]
 		if schema.Unmarshal(t.metadata, &metadata) == nil {
-			from, _ := schema.Marshal(nestedID(t.from, key))
+			from, _ := schema.Marshal(mastra.SpanIDFrom(t.from, key))
 			metadata.Set("resumedFromSpanId", from)
 			s.Metadata, _ = schema.Marshal(metadata)
 		}
 	}
 	return s
-}
-
-// nestedID is the span of the workflow at key, in the part of the run whose root span is root.
-func nestedID(root, key string) string {
-	h := fnv.New64a()
-	h.Write([]byte(root + key))
-	return hex.EncodeToString(h.Sum(nil))
 }
 
 func (t *trace) close(s span, out outcome, attributes mastra.JSON) {

@@ -47,6 +47,21 @@ func TraceOfRun(runID string) string {
 	return id
 }
 
+// SpanIDFrom is the id of the span of this name that belongs to another one: the same in whatever process makes or names it.
+func SpanIDFrom(id, name string) string {
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, s := range [...]string{id, name} {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd // spread over all bits
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], h^h>>33)
+	return hex.EncodeToString(b[:])
+}
+
 // NewSpanID is 8 random bytes in hexadecimal.
 func NewSpanID() string {
 	var b [8]byte

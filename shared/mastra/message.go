@@ -161,6 +161,14 @@ func (m *Messages) UnmarshalJSON(data []byte) error {
 	return schema.Unmarshal(data, (*[]InputMessage)(m))
 }
 
+// MarshalJSON writes a bare text as one, as it came.
+func (m Messages) MarshalJSON() ([]byte, error) {
+	if len(m) == 1 && m[0].Bare && m[0].Role == "user" && m[0].ID == "" && len(m[0].Parts) == 0 && len(m[0].Content) == 1 && m[0].Content[0].Type == PartText {
+		return schema.Marshal(m[0].Content[0].Text)
+	}
+	return schema.Marshal([]InputMessage(m))
+}
+
 func kind(data []byte) byte {
 	for _, c := range data {
 		if c != ' ' && c != '\t' && c != '\n' && c != '\r' {

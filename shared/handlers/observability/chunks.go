@@ -1,8 +1,6 @@
 package observability
 
 import (
-	"encoding/hex"
-	"hash/fnv"
 	"strconv"
 
 	"mastralambda/shared/mastra"
@@ -49,9 +47,7 @@ func chunks(s *mastra.Span) (out []mastra.Span) {
 		n := len(out)
 		c := *s
 		c.ParentID, c.Name, c.Type, c.StartedAt, c.Input, c.Error, c.Model = s.SpanID, "chunk: '"+kind+"'", spanModelChunk, began, nil, nil, nil
-		h := fnv.New64a()
-		h.Write([]byte(s.SpanID + strconv.Itoa(n)))
-		c.SpanID = hex.EncodeToString(h.Sum(nil))
+		c.SpanID = mastra.SpanIDFrom(s.SpanID, strconv.Itoa(n))
 		c.Attributes = mastra.JSON(`{"chunkType":"` + kind + `","sequenceNumber":` + strconv.Itoa(n) + `}`)
 		c.Output, _ = schema.Marshal(output) // texts and JSON always encode
 		out = append(out, c)

@@ -267,13 +267,14 @@ func readInts(body []byte, n int) ([]int64, error) {
 // textBuilder makes the column of a text.
 type textBuilder struct {
 	values []string
-	known  map[string]int
-	codes  []int
+	known  map[string]uint32
+	codes  []uint32
 }
 
 func (b *textBuilder) reset() {
-	b.values, b.codes = b.values[:0], b.codes[:0]
+	clear(b.values) // what they say is of no use any more
 	clear(b.known)
+	b.values, b.codes = b.values[:0], b.codes[:0]
 }
 
 func (b *textBuilder) repeat() { b.codes = append(b.codes, b.codes[len(b.codes)-1]) }
@@ -286,9 +287,9 @@ func (b *textBuilder) add(value string) {
 	code, ok := b.known[value]
 	if !ok {
 		if b.known == nil {
-			b.known = map[string]int{}
+			b.known = map[string]uint32{}
 		}
-		code = len(b.values)
+		code = uint32(len(b.values))
 		b.known[value] = code
 		b.values = append(b.values, value)
 	}

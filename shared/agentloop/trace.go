@@ -86,7 +86,7 @@ func (x *run) recallStep(n int) {
 	x.trace.spans[len(x.trace.spans)-1].EndedAt = mastra.Time(end)
 	for i := range s.Pieces {
 		if c := s.Pieces[i].Call; c != nil && c.Client == "" && !c.declined() {
-			x.trace.spans = append(x.trace.spans, x.toolTraced(c, x.tool(c.Name), mastra.SpanIDFrom(at.id, c.ID), at, s.Pieces[i].At, true))
+			x.trace.add(x.toolTraced(c, x.tool(c.Name), mastra.SpanIDFrom(at.id, c.ID), at, s.Pieces[i].At, true))
 			end = max(end, c.EndAt)
 		}
 	}

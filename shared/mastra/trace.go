@@ -18,6 +18,7 @@ const (
 	SpanWorkflowStep    = "workflow_step"
 	SpanVectorOperation = "rag_vector_operation"
 	SpanScorerRun       = "scorer_run"
+	SpanScorerStep      = "scorer_step"
 	SpanProcessorRun    = "processor_run"
 	SpanClientTool      = "client_tool_call" // a call that the caller carries out
 )

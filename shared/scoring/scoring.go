@@ -3,6 +3,7 @@
 package scoring
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,13 +111,15 @@ func Handler(m *mastra.Mastra) func(context.Context, mastra.Work) error {
 // all lets scorers judge a run, one after the other. Their scores have ids that begin like id. What cannot be stored is the error.
 func all(ctx context.Context, m *mastra.Mastra, scorers []*mastra.Scorer, run mastra.ScorerRun, id string) (err error) {
 	ctx = mastra.WithRequest(mastra.NewContext(ctx, m), nil)
+	source := ofRun
 	if run.Input == nil && run.Output == nil {
+		source = ofTrace
 		if run, err = load(ctx, m, run); err != nil {
 			return err
 		}
 	}
 	for i, s := range scorers {
-		failure, lost := judge(ctx, m, s, run, fmt.Sprintf("%s%02x", id[:len(id)-2], i))
+		failure, lost := judge(ctx, m, s, source, run, fmt.Sprintf("%s%02x", id[:len(id)-2], i))
 		if failure != nil {
 			m.Logger.ErrorContext(ctx, "a run was not scored", "runId", run.RunID, "traceId", run.TraceID, "scorer", s.ID, "error", failure)
 		}
@@ -144,11 +147,18 @@ func load(ctx context.Context, m *mastra.Mastra, run mastra.ScorerRun) (mastra.S
 	return run, nil
 }
 
+// Where what is judged comes from: a run that has just ended, or a trace that somebody has chosen.
+const (
+	ofRun   = "live"
+	ofTrace = "trace"
+)
+
 // judge lets one scorer judge, and keeps its score and its trace in one commit. failure is the scorer's, lost the storage's.
-func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.ScorerRun, id string) (failure, lost error) {
+func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, source string, run mastra.ScorerRun, id string) (failure, lost error) {
 	now := func() mastra.Time { return mastra.TimeOf(m.Now()) }
 	var sink mastra.SpanSink
-	root := mastra.Span{TraceID: mastra.NewTraceID(), SpanID: mastra.NewSpanID(), Name: "scorer run: '" + s.ID + "'", Type: mastra.SpanScorerRun, StartedAt: now(),
+	traceID := cmp.Or(mastra.TraceOfRun(id), mastra.NewTraceID()) // the same where the work is done again
+	root := mastra.Span{TraceID: traceID, SpanID: mastra.SpanIDFrom(traceID, s.ID), Name: "scorer run: '" + s.ID + "'", Type: mastra.SpanScorerRun, StartedAt: now(),
 		EntityType: "scorer", EntityID: s.ID, ResourceID: run.ResourceID}
 	kind := "code"
 	if s.Judge {
@@ -162,7 +172,7 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.S
 		Scope      string `json:"targetScope"`
 		EntityType string `json:"targetEntityType,omitempty"`
 		Definition string `json:"scorerDefinition"`
-	}{s.ID, s.Name, "live", "span", run.EntityType, kind})
+	}{s.ID, s.Name, source, "span", run.EntityType, kind})
 	root.Metadata = encode(struct {
 		TraceID string `json:"targetTraceId"`
 		SpanID  string `json:"targetSpanId"`
@@ -171,23 +181,35 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, run mastra.S
 		Input  mastra.JSON `json:"input"`
 		Output mastra.JSON `json:"output"`
 	}{run.Input, run.Output})
+	step := root
+	step.SpanID, step.ParentID, step.Name, step.Type, step.Input = mastra.SpanIDFrom(root.SpanID, "generateScore"), root.SpanID, "scorer step: 'generateScore'", mastra.SpanScorerStep, nil
+	step.Attributes = mastra.JSON(`{"step":"generateScore","stepType":"function"}`)
+	if s.Judge {
+		step.Attributes = mastra.JSON(`{"step":"generateScore","stepType":"prompt"}`)
+	}
 	var verdict mastra.Verdict
-	inside := mastra.WithSpanSink(mastra.WithSpan(ctx, mastra.SpanRef{TraceID: root.TraceID, SpanID: root.SpanID}), &sink)
+	inside := mastra.WithSpanSink(mastra.WithSpan(ctx, mastra.SpanRef{TraceID: root.TraceID, SpanID: step.SpanID}), &sink)
 	failure = runlog.Safely(func() (err error) {
 		verdict, err = s.Score(mastra.WithRequestContext(inside, run.Context), run)
 		return err
 	})
 	root.EndedAt = now()
+	step.EndedAt = root.EndedAt
 	b := &mastra.Batch{}
 	if failure != nil {
 		root.Error = encode(mastra.RunError{Message: shown(failure), Name: "Error"})
+		step.Error = root.Error
 	} else {
-		root.Output = encode(verdict)
-		judged := score(id, s, kind, run, verdict, root.TraceID, now())
+		root.Output = encode(struct {
+			Success bool `json:"success"`
+			mastra.Verdict
+		}{true, verdict})
+		step.Output = encode(verdict.Score)
+		judged := score(id, s, kind, source, run, verdict, root.TraceID, now())
 		judged.ServiceName, judged.Environment = m.Tracing.ServiceName, m.Tracing.Environment
 		b.Scores = []mastra.Score{judged}
 	}
-	b.Spans = m.Record(ctx, append([]mastra.Span{root}, sink.Take()...))
+	b.Spans = m.Record(ctx, append([]mastra.Span{root, step}, sink.Take()...))
 	return failure, m.Storage.Commit(context.WithoutCancel(ctx), b)
 }
 
@@ -210,7 +232,7 @@ type named struct {
 }
 
 // score is the score as it is kept, with what the scores group shows of it.
-func score(id string, s *mastra.Scorer, kind string, run mastra.ScorerRun, v mastra.Verdict, trace string, at mastra.Time) mastra.Score {
+func score(id string, s *mastra.Scorer, kind, source string, run mastra.ScorerRun, v mastra.Verdict, trace string, at mastra.Time) mastra.Score {
 	encode := func(v any) mastra.JSON { data, _ := schema.Marshal(v); return data }
 	var about mastra.Object[mastra.JSON]
 	if schema.Unmarshal(run.Metadata, &about) != nil {
@@ -250,8 +272,8 @@ func score(id string, s *mastra.Scorer, kind string, run mastra.ScorerRun, v mas
 		Description string `json:"description"`
 		HasJudge    bool   `json:"hasJudge"`
 	}{named{s.ID, s.Name}, s.Description, s.Judge}, v.Score, v.Reason, map[string]bool{"structuredOutput": false}, mastra.Redact(run.Input), mastra.Redact(run.Output), run.Context,
-		entity, named{run.EntityID, run.EntityName}, run.EntityID, run.ResourceID, run.ThreadID, "LIVE"}
-	return mastra.Score{ID: shown.ID, CreatedAt: at, TraceID: run.TraceID, SpanID: run.SpanID, ScorerID: s.ID, ScorerName: s.Name, Source: "live", Score: v.Score, Reason: v.Reason,
+		entity, named{run.EntityID, run.EntityName}, run.EntityID, run.ResourceID, run.ThreadID, map[string]string{ofRun: "LIVE", ofTrace: "TEST"}[source]}
+	return mastra.Score{ID: shown.ID, CreatedAt: at, TraceID: run.TraceID, SpanID: run.SpanID, ScorerID: s.ID, ScorerName: s.Name, Source: source, Score: v.Score, Reason: v.Reason,
 		ScoreTraceID: trace, Metadata: mastra.Redact(encode(about)), Run: mastra.Redact(encode(shown)),
 		Origin: mastra.Origin{EntityType: run.EntityType, EntityID: run.EntityID, EntityName: run.EntityName, RootEntityType: run.EntityType, RootEntityID: run.EntityID,
 			RootEntityName: run.EntityName, RunID: run.RunID, ThreadID: run.ThreadID, ResourceID: run.ResourceID}}

@@ -226,8 +226,16 @@ func TestScoringOnAQueue(t *testing.T) {
 		t.Fatalf("%+v %v", page, err)
 	}
 	for _, s := range page.Items {
-		if s.Score != 0.25 || s.RunID != "r" && s.RunID != "live" {
+		if s.Score != 0.25 || s.Source != map[string]string{"r": "trace", "live": "live"}[s.RunID] {
 			t.Errorf("%+v", s)
 		}
+		spans, err := storage.Trace(ctx, s.ScoreTraceID) // of the message that came twice, once
+		if err != nil || len(spans) != 2 || spans[1].Type != mastra.SpanScorerStep || spans[1].ParentID != spans[0].SpanID || string(spans[1].Output) != "0.25" || !strings.Contains(string(spans[0].Output), `"success":true`) {
+			t.Errorf("%+v, %v", spans, err)
+		}
+	}
+	traces, err := storage.Traces(ctx, mastra.TraceQuery{SpanType: mastra.SpanScorerRun, Paging: mastra.Paging{PerPage: 20}})
+	if err != nil || traces.Total != 2 {
+		t.Errorf("%d traces of scorers, %v", traces.Total, err)
 	}
 }

@@ -23,6 +23,9 @@ const (
 	SpanClientTool      = "client_tool_call" // a call that the caller carries out
 )
 
+// BranchTypes are those of the spans that a list of branches shows, wherever they stand: a storage may count them as they are written.
+var BranchTypes = []string{SpanAgentRun, SpanWorkflowRun, SpanProcessorRun, SpanScorerRun, "rag_ingestion", SpanToolCall, "mcp_tool_call", "mcp_server_request", "provider_tool_call"}
+
 // Span is one timed piece of a run. IDs are hexadecimal as in W3C trace context: 16 bytes for traces, 8 for spans.
 type Span struct {
 	TraceID    string    `json:"traceId"`

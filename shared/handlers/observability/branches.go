@@ -6,10 +6,6 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-// anchors are the types of spans that a list of branches shows.
-var anchors = []string{mastra.SpanAgentRun, mastra.SpanWorkflowRun, "processor_run", mastra.SpanScorerRun, "rag_ingestion", mastra.SpanToolCall, "mcp_tool_call",
-	"mcp_server_request", "provider_tool_call"}
-
 // BranchPage is a page of branches.
 type BranchPage struct {
 	Pagination  *Pagination `json:"pagination,omitempty"`
@@ -62,7 +58,7 @@ func (in *TracesInput) branchQuery(ctx context.Context, m *mastra.Mastra) (q mas
 	none = in.ResourceID != "" && resource != in.ResourceID || in.EntityVersion+in.Source != "" ||
 		in.Environment != "" && in.Environment != m.Tracing.Environment || in.ServiceName != "" && in.ServiceName != m.Tracing.ServiceName
 	from, to := in.StartedAt.inclusive()
-	q = mastra.TraceQuery{Types: anchors, EntityType: in.EntityType, EntityID: in.EntityID, EntityName: in.EntityName, SpanType: in.SpanType, Name: in.Name, Status: in.Status,
+	q = mastra.TraceQuery{Types: mastra.BranchTypes, EntityType: in.EntityType, EntityID: in.EntityID, EntityName: in.EntityName, SpanType: in.SpanType, Name: in.Name, Status: in.Status,
 		RunID: in.RunID, ThreadID: in.ThreadID, ResourceID: resource, From: from, To: to, Tags: in.Tags,
 		OrderByEnd: in.Field == "endedAt", Ascending: in.Direction == "ASC", Paging: in.paging()}
 	if in.EndedAt != (Range{}) {

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -11,24 +12,187 @@ import (
 // longest is how long before a span its trace may have begun and still be looked through for it.
 const longest = 24 * 60 * 60 * 1000
 
-// spansOfTypes looks through the spans of a range of time.
+// branchCount is the attribute of an item with spans, and of the counter, for how many of them are branches.
+const branchCount = "b"
+
+func branchesIn(spans []mastra.Span) (n int64) {
+	for i := range spans {
+		if slices.Contains(mastra.BranchTypes, spans[i].Type) {
+			n++
+		}
+	}
+	return n
+}
+
+// branchTotal is how many branches were counted; ok is false where a former version wrote some without counting.
+func (s *Store) branchTotal(ctx context.Context) (total int, ok bool, err error) {
+	items, err := s.query(ctx, query{table: s.tables.Observability, pk: counters(mastra.Tenant(ctx), "traces")})
+	ok = true
+	for _, it := range items {
+		if !s.expired(it) {
+			total += int(numberOf(it[branchCount]))
+			ok = ok && numberOf(it["n"]) <= numberOf(it[filedAs])
+		}
+	}
+	return max(0, total), ok, err
+}
+
+// spansOfTypes finds spans wherever they stand. A page that nothing but its types narrow is read from the nearer end of time until it
+// is full; what else is asked for is looked for among the spans of the thread or the range of time.
 func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
+	rest := *q
+	rest.ChildError = nil
+	plain := !narrows(&rest)
+	if q.ThreadID != "" && keepable(q.ThreadID) {
+		if until, err := s.former(ctx, mastra.Tenant(ctx)); err != nil {
+			return nil, err
+		} else if traces, ok, err := s.tracesNamed(ctx, threadPK(mastra.Tenant(ctx), q.ThreadID)); err != nil {
+			return nil, err
+		} else if ok && until == 0 {
+			ids := make([]string, len(traces))
+			for i, pk := range traces {
+				ids[i] = strings.TrimPrefix(pk, tracePK(mastra.Tenant(ctx), ""))
+			}
+			return s.allSpansOfTypes(ctx, q, mastra.SpanQuery{TraceIDs: ids})
+		}
+	}
+	if !q.OrderByEnd && (q.Uncounted || plain && q.From == 0 && q.To == 0 && slices.Equal(q.Types, mastra.BranchTypes)) {
+		if p, err := s.firstSpansOfTypes(ctx, q); p != nil || err != nil {
+			return p, err
+		}
+	}
 	outlined := mastra.SpanQuery{To: q.To}
 	if q.From != 0 {
 		outlined.From = q.From - longest
 	}
-	var all []mastra.Span
-	seen, again := map[mastra.SpanRef]bool{}, map[string]bool{}
+	return s.allSpansOfTypes(ctx, q, outlined)
+}
+
+// late is how many milliseconds behind the first span of its commit a branch may begin and still stand in its exact place in a page
+// that was not read to the end, and lookAhead among how many commits of earlier beginning it is looked for.
+const late, lookAhead = 60_000, 50
+
+// firstSpansOfTypes reads commits until a page is full. It is nil where only all of them could tell the total.
+func (s *Store) firstSpansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
+	type found struct {
+		mastra.Span
+		commit int // in the order they are read
+	}
+	before := func(a, b found) int { // the next one stands last
+		c := cmp.Or(cmp.Compare(a.StartedAt, b.StartedAt), strings.Compare(a.TraceID+a.SpanID, b.TraceID+b.SpanID))
+		if q.Ascending {
+			return -c
+		}
+		return c
+	}
+	enough := max(0, (q.Page+1)*q.PerPage)
+	var waiting, out []found
+	seen := map[mastra.SpanRef]bool{}
+	commits, ended := 0, true
+	outlined := mastra.SpanQuery{To: q.To, Ascending: q.Ascending}
+	if q.From != 0 {
+		outlined.From = q.From - longest
+	}
+	err := s.outlines(ctx, outlined, lookAhead, min(enough+1, outlinesMore)+lookAhead, 2*lookAhead, func(spans []mastra.Span) bool {
+		commits++
+		for _, sp := range spans {
+			ref := mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}
+			if seen[ref] || !slices.Contains(q.Types, sp.Type) || !fits(&sp, q) || q.From != 0 && sp.StartedAt < q.From || q.To != 0 && sp.StartedAt > q.To || q.Match != nil && !q.Match(&sp) {
+				continue
+			}
+			seen[ref] = true
+			f := found{sp, commits}
+			at, _ := slices.BinarySearchFunc(waiting, f, before)
+			waiting = slices.Insert(waiting, at, f)
+		}
+		for n := len(waiting); n > 0; n-- {
+			next, front := waiting[n-1], spans[0].StartedAt
+			if q.Ascending && next.StartedAt >= front || !q.Ascending && next.StartedAt <= front+late && next.commit > commits-lookAhead {
+				break
+			}
+			out, waiting = append(out, next), waiting[:n-1]
+		}
+		ended = len(out) <= enough
+		return ended
+	})
+	if err != nil {
+		return nil, err
+	}
+	if ended {
+		slices.Reverse(waiting)
+		out = append(out, waiting...)
+	}
+	offset, n := window(q.Paging, len(out))
+	page := make([]mastra.Span, 0, n)
+	for _, f := range out[offset : offset+n] {
+		page = append(page, f.Span)
+	}
+	p := &mastra.Page[mastra.Span]{Total: len(out), HasMore: n > 0 && offset+n < len(out)}
+	counted, known := 0, true
+	err = parallel(
+		func() (err error) { p.Items, err = s.lastCommitted(ctx, page); return err },
+		func() (err error) {
+			if !ended && !q.Uncounted {
+				counted, known, err = s.branchTotal(ctx)
+			}
+			return err
+		})
+	if p.Total = max(p.Total, counted); !known {
+		return nil, err
+	}
+	return p, err
+}
+
+// lastCommitted reads spans whole, as they were committed last; those that are no more are left out.
+func (s *Store) lastCommitted(ctx context.Context, spans []mastra.Span) ([]mastra.Span, error) {
+	traces := map[string][]mastra.Span{}
+	var ids []string
+	for i := range spans {
+		if _, ok := traces[spans[i].TraceID]; !ok {
+			traces[spans[i].TraceID] = nil
+			ids = append(ids, spans[i].TraceID)
+		}
+	}
+	for part := range slices.Chunk(ids, traceReads) {
+		read := make([][]mastra.Span, len(part))
+		calls := make([]func() error, len(part))
+		for i, id := range part {
+			calls[i] = func() (err error) {
+				if read[i], err = s.Trace(ctx, id); mastra.CodeOf(err) == mastra.CodeNotFound {
+					err = nil
+				}
+				return err
+			}
+		}
+		if err := parallel(calls...); err != nil {
+			return nil, err
+		}
+		for i, id := range part {
+			traces[id] = read[i]
+		}
+	}
+	out := make([]mastra.Span, 0, len(spans))
+	for _, sp := range spans {
+		if at := slices.IndexFunc(traces[sp.TraceID], func(c mastra.Span) bool { return c.SpanID == sp.SpanID }); at >= 0 {
+			out = append(out, traces[sp.TraceID][at])
+		}
+	}
+	return out, nil
+}
+
+// allSpansOfTypes looks through all spans there are.
+func (s *Store) allSpansOfTypes(ctx context.Context, q *mastra.TraceQuery, outlined mastra.SpanQuery) (*mastra.Page[mastra.Span], error) {
+	var all, again []mastra.Span
+	seen, several := map[mastra.SpanRef]bool{}, map[string]bool{}
 	err := s.Outlines(ctx, outlined, func(spans []mastra.Span) bool {
-		for i := range spans {
-			sp := &spans[i]
+		for _, sp := range spans {
 			ref := mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}
 			if !slices.Contains(q.Types, sp.Type) {
 				continue
 			}
-			if again[sp.TraceID] = again[sp.TraceID] || seen[ref]; !seen[ref] {
+			if several[sp.TraceID] = several[sp.TraceID] || seen[ref]; !seen[ref] {
 				seen[ref] = true
-				all = append(all, *sp)
+				all = append(all, sp)
 			}
 		}
 		return true
@@ -36,35 +200,18 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 	if err != nil {
 		return nil, err
 	}
-	traces := map[string][]mastra.Span{}
-	current := func(sp mastra.Span) (*mastra.Span, error) {
-		if traces[sp.TraceID] == nil {
-			if traces[sp.TraceID], err = s.Trace(ctx, sp.TraceID); err != nil && mastra.CodeOf(err) != mastra.CodeNotFound {
-				return nil, err
-			}
+	all = slices.DeleteFunc(all, func(sp mastra.Span) bool {
+		if several[sp.TraceID] { // which of its commits is the last one, only the trace says
+			again = append(again, sp)
 		}
-		at := slices.IndexFunc(traces[sp.TraceID], func(c mastra.Span) bool { return c.SpanID == sp.SpanID })
-		if at < 0 {
-			return nil, nil
-		}
-		return &traces[sp.TraceID][at], nil
+		return several[sp.TraceID]
+	})
+	if again, err = s.lastCommitted(ctx, again); err != nil {
+		return nil, err
 	}
-	var found []mastra.Span
-	for _, sp := range all {
-		if again[sp.TraceID] { // which of its commits is the last one, only the trace says
-			last, err := current(sp)
-			if err != nil {
-				return nil, err
-			}
-			if last == nil {
-				continue
-			}
-			sp = *last
-		}
-		if fits(&sp, q) && (q.From == 0 || sp.StartedAt >= q.From) && (q.To == 0 || sp.StartedAt <= q.To) && (q.Match == nil || q.Match(&sp)) {
-			found = append(found, sp)
-		}
-	}
+	found := slices.DeleteFunc(append(all, again...), func(sp mastra.Span) bool {
+		return !fits(&sp, q) || q.From != 0 && sp.StartedAt < q.From || q.To != 0 && sp.StartedAt > q.To || q.Match != nil && !q.Match(&sp)
+	})
 	sortItems(found, !q.Ascending, func(sp *mastra.Span) string {
 		if q.OrderByEnd {
 			return placed(sp.EndedAt, sp.TraceID+sp.SpanID)
@@ -72,17 +219,9 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 		return placed(sp.StartedAt, sp.TraceID+sp.SpanID)
 	})
 	offset, n := window(q.Paging, len(found))
-	p := &mastra.Page[mastra.Span]{Items: make([]mastra.Span, 0, n), Total: len(found), HasMore: n > 0 && offset+n < len(found)}
-	for _, f := range found[offset : offset+n] {
-		whole, err := current(f)
-		if err != nil {
-			return nil, err
-		}
-		if whole != nil {
-			p.Items = append(p.Items, *whole)
-		}
-	}
-	return p, nil
+	p := &mastra.Page[mastra.Span]{Total: len(found), HasMore: n > 0 && offset+n < len(found)}
+	p.Items, err = s.lastCommitted(ctx, found[offset:offset+n])
+	return p, err
 }
 
 // byFailure is where the traces are that have a failed span below their root. Of those that have not, and of what a former version

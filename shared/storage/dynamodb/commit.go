@@ -363,20 +363,22 @@ func (s *Store) count(ctx context.Context, table, tenant, kind, name, id, token 
 	return s.add(ctx, table, tenant, kind, name, id, token, " ADD #n :n", item{":n": number(by)})
 }
 
-// countTrace counts a trace, and whether this version wrote it (isFiled), in one item.
-func (s *Store) countTrace(ctx context.Context, tenant, day, id, token string, by, filed int64) error {
-	return s.add(ctx, s.tables.Observability, tenant, "traces", day, id, token, ", #since = if_not_exists(#since, :now) ADD #n :n, #"+filedAs+" :filed",
-		item{":n": number(by), ":filed": number(filed), ":now": number(s.time())})
+// tally is what is counted of traces, in one item: those that this version wrote (isFiled), and their spans that are branches.
+type tally struct{ traces, filed, branches int64 }
+
+func (s *Store) countTrace(ctx context.Context, tenant, day, id, token string, by tally) error {
+	return s.add(ctx, s.tables.Observability, tenant, "traces", day, id, token, ", #since = if_not_exists(#since, :now) ADD #n :n, #"+filedAs+" :filed, #"+branchCount+" :branches",
+		item{":n": number(by.traces), ":filed": number(by.filed), ":branches": number(by.branches), ":now": number(s.time())})
 }
 
 // countTrace is undone by counting the other way; again tells one count of a trace from another of this commit.
-func (c *commit) countTrace(ctx context.Context, day, id, again string, by, filed int64) (undo, error) {
+func (c *commit) countTrace(ctx context.Context, day, id, again string, by tally) (undo, error) {
 	token := c.adding + id + again
-	if err := c.s.countTrace(ctx, c.tenant, day, id, token, by, filed); err != nil {
+	if err := c.s.countTrace(ctx, c.tenant, day, id, token, by); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		return c.s.countTrace(ctx, c.tenant, day, id, token+"-", -by, -filed)
+		return c.s.countTrace(ctx, c.tenant, day, id, token+"-", tally{-by.traces, -by.filed, -by.branches})
 	}, nil
 }
 

@@ -79,6 +79,15 @@ func TestCostOfFilters(t *testing.T) {
 	check("failed, uncounted", mastra.TraceQuery{Status: "error", Uncounted: true}, 20, 0, 6, 2, 20)
 	check("failed, that meet a condition", mastra.TraceQuery{Status: "error", Match: match}, 20, 30, 6, 2, 25)
 	check("successful", mastra.TraceQuery{Status: "success"}, 20, all-30, 18, 2, 20)
+	const branches = all + 30
+	check("branches", mastra.TraceQuery{Types: mastra.BranchTypes}, 20, branches, 40, 5, 75)
+	check("branches, a later page", mastra.TraceQuery{Types: mastra.BranchTypes, Paging: mastra.Paging{Page: 5}}, 20, branches, 50, 6, 125)
+	check("branches, the oldest", mastra.TraceQuery{Types: mastra.BranchTypes, Ascending: true}, 20, branches, 40, 5, 75)
+	check("branches, uncounted, that meet a condition", mastra.TraceQuery{Types: mastra.BranchTypes, Match: match, Uncounted: true}, 20, 0, 40, 5, 75)
+	counted, ok, err := fast.branchTotal(ctx)
+	if err != nil || !ok || counted != branches {
+		t.Errorf("%d branches, %v, %v", counted, ok, err)
+	}
 	yes, no := true, false
 	check("with a failed child", mastra.TraceQuery{ChildError: &yes}, 20, 30, 6, 2, 20)
 	check("without a failed child", mastra.TraceQuery{ChildError: &no}, 20, all-30, 11, 3, 30)

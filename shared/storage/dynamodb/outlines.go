@@ -14,6 +14,11 @@ const outlinesFirst, outlinesMore = 100, 400
 
 // Outlines reads the items that hold spans, a hundred at first and more as they are asked for.
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
+	return s.outlines(ctx, q, walkBatch, outlinesFirst, outlinesMore, yield)
+}
+
+// outlines reads so many entries of each partition at once, and so many items at first and then.
+func (s *Store) outlines(ctx context.Context, q mastra.SpanQuery, batch, first, more int, yield func([]mastra.Span) bool) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -24,7 +29,8 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
 	l.between(q.From, q.To)
 	w := s.walk(!q.Ascending, &l)
-	for seen, n := 0, outlinesFirst; ; n = outlinesMore {
+	w.batch = batch
+	for seen, n := 0, first; ; n = more {
 		part, err := w.take(ctx, min(n, maxOutlined+1-seen))
 		if err != nil || len(part) == 0 {
 			return err
@@ -124,9 +130,13 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 				return err
 			}
 			var keys, thin []item
+			branches := map[string]int64{} // by the day that they are counted on
 			scores := map[string][]string{}
 			for _, it := range items {
 				sk := skOf(it)
+				if n := numberOf(it[branchCount]); n > 0 {
+					branches[day(placeTime(textOf(it[attrSK1])), s.keep.Traces)] += n
+				}
 				switch {
 				case sk == summaryKey:
 					its, err := sparseItemsOf(tenant, id, it)
@@ -158,13 +168,20 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 				return err
 			}
 			old, err := s.write(ctx, remove(table, pk, summaryKey, "attribute_exists(#PK)", nil), "")
-			if errors.Is(err, errRefused) { // it had no root, or somebody else was faster
+			switch {
+			case errors.Is(err, errRefused) && slices.ContainsFunc(items, func(it item) bool { return skOf(it) == summaryKey }): // somebody else was faster
 				return nil
+			case errors.Is(err, errRefused): // it had no root
+				err = nil
+			case err == nil:
+				on := day(placeTime(textOf(old[attrSK1])), s.keep.Traces)
+				err = s.countTrace(ctx, tenant, on, id, mastra.NewID(), tally{-1, -isFiled(old), -branches[on]})
+				delete(branches, on)
 			}
-			if err != nil {
-				return err
+			for on, n := range branches {
+				err = errors.Join(err, s.countTrace(ctx, tenant, on, id, mastra.NewID(), tally{branches: -n}))
 			}
-			return s.countTrace(ctx, tenant, day(placeTime(textOf(old[attrSK1])), s.keep.Traces), id, mastra.NewID(), -1, -isFiled(old))
+			return err
 		})
 	}
 	return parallel(calls...)

@@ -207,6 +207,40 @@ func TestNothingFindsWhatIsNotThere(t *testing.T) {
 	}
 }
 
+// Branches are counted with the commit that they come in, and as often as they are deleted.
+func TestBranchTotal(t *testing.T) {
+	for _, kept := range []time.Duration{0, time.Hour} {
+		s, ctx := openTest(t), newTenant(t)
+		s.Keep(mastra.Retention{Traces: kept})
+		now := s.time()
+		sp := func(trace, id, parent, kind string) mastra.Span {
+			return mastra.Span{TraceID: trace, SpanID: id, ParentID: parent, Type: kind, StartedAt: now, EndedAt: now + 1}
+		}
+		for i, spans := range [][]mastra.Span{
+			{sp("x", "root", "", mastra.SpanAgentRun), sp("x", "m", "root", mastra.SpanModelStep), sp("x", "tool", "root", mastra.SpanToolCall)},
+			{sp("x", "tool2", "root", mastra.SpanToolCall)},
+			{sp("alone", "tool", "root", mastra.SpanToolCall)},
+			{sp("y", "root", "", mastra.SpanAgentRun)},
+			{sp("y", "other", "", mastra.SpanWorkflowRun)}, // a second root
+		} {
+			if err := s.Commit(ctx, &mastra.Batch{Spans: spans}); err != nil {
+				t.Fatal(err)
+			}
+			if n, ok, err := s.branchTotal(ctx); n != []int{2, 3, 4, 5, 6}[i] || !ok || err != nil {
+				t.Errorf("%d branches after %d commits, %v, %v", n, i+1, ok, err)
+			}
+		}
+		for i, id := range []string{"x", "x", "alone", "y"} {
+			if err := s.DeleteTraces(ctx, []string{id}); err != nil {
+				t.Fatal(err)
+			}
+			if n, ok, err := s.branchTotal(ctx); n != []int{3, 3, 2, 0}[i] || !ok || err != nil {
+				t.Errorf("%d branches after %d deletions, %v, %v", n, i+1, ok, err)
+			}
+		}
+	}
+}
+
 // What finds a trace goes when it goes.
 func TestRetentionOfThinItems(t *testing.T) {
 	s, ctx := openTest(t), newTenant(t)

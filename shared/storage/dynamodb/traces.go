@@ -115,16 +115,26 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	if err != nil {
 		return back, err
 	}
+	branches := branchesIn(t.spans)
+	if branches > 0 {
+		it[branchCount] = number(branches)
+	}
 	if t.root == nil {
 		it[attrPK1], it[attrSK1] = text(sharded(c.tenant, "P", shardOf(t.id))), text(placed(t.spans[0].StartedAt, t.id)+skOf(it))
 		if t.failsBelow() {
 			it[filedAs] = number(filedFailing)
 		}
-		var made, noted undo
+		var made, noted, counted undo
 		err := parallel(
 			func() (err error) { made, err = c.side(ctx, put(table, it, "", nil)); return err },
-			func() (err error) { noted, err = c.failureBeside(ctx, t); return err })
-		return both(back, both(made, noted)), err
+			func() (err error) { noted, err = c.failureBeside(ctx, t); return err },
+			func() (err error) {
+				if branches > 0 {
+					counted, err = c.countTrace(ctx, day(started, c.s.keep.Traces), t.id, "", tally{branches: branches})
+				}
+				return err
+			})
+		return both(back, both(made, both(noted, counted))), err
 	}
 	r := t.root
 	place := text(moment(r.StartedAt))                                           // among equals the order is that of the partitions
@@ -146,7 +156,7 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 	on := day(r.StartedAt, c.s.keep.Traces)
 	calls := []func() error{
 		func() (err error) { made, old, err = c.putSummary(ctx, t, it); return err },
-		func() (err error) { counted, err = c.countTrace(ctx, on, t.id, "", 1, 1); return err },
+		func() (err error) { counted, err = c.countTrace(ctx, on, t.id, "", tally{1, 1, branches}); return err },
 	}
 	listed := sparseItems(c.tenant, t.id, r, as)
 	undone := make([]undo, len(listed))
@@ -171,7 +181,7 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 
 // replaced takes what an older summary stood in out of the lists and the number of traces.
 func (c *commit) replaced(ctx context.Context, t *traceWrite, old item, listed []item, on string) (back undo, err error) {
-	if back, err = c.countTrace(ctx, on, t.id, "/", -1, -isFiled(old)); err != nil {
+	if back, err = c.countTrace(ctx, on, t.id, "/", tally{traces: -1, filed: -isFiled(old)}); err != nil {
 		return back, err
 	}
 	was, err := sparseItemsOf(c.tenant, t.id, old)
@@ -246,6 +256,9 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 		}
 		moved := key(t.pk, packedSpans+fmt.Sprintf("%016x", numberOf(old["n"])))
 		moved["n"], moved["spans"], moved["before"] = old["n"], old["spans"], old[attrSum]
+		if old[branchCount] != nil {
+			moved[branchCount] = old[branchCount]
+		}
 		if old[TTLAttribute] != nil {
 			moved[TTLAttribute] = old[TTLAttribute]
 		}

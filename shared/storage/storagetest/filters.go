@@ -238,6 +238,43 @@ var filterTests = []test{
 		e.commit(mastra.Batch{Spans: []mastra.Span{root("0", base)}}) // an id may come again
 		e.equal(show(mastra.TraceQuery{ChildError: &yes}), "9 6")
 	}},
+	{"traces/branches", func(e *env) {
+		of := func(trace, id, parent, kind, thread string, at mastra.Time) mastra.Span {
+			s := span(trace, id, parent, at)
+			s.Type, s.ThreadID = kind, thread
+			return s
+		}
+		for i := range 30 { // long ones, so that many are under way at once
+			id, at := fmt.Sprintf("t%02d", i), base+mastra.Time(i)*10
+			thread := fmt.Sprint("thread", i%3)
+			spans := []mastra.Span{of(id, "root", "", mastra.SpanAgentRun, thread, at), of(id, "model", "root", mastra.SpanModelGeneration, thread, at+1), of(id, "tool", "model", mastra.SpanToolCall, thread, at+25)}
+			e.commit(mastra.Batch{Spans: spans[:2+i%2]})
+			if i%2 == 0 { // a later commit
+				e.commit(mastra.Batch{Spans: spans[2:]})
+			}
+		}
+		list := func(q mastra.TraceQuery, perPage int) []string {
+			q.Types = mastra.BranchTypes
+			return pages(e, perPage, func(s mastra.Span) string { return s.TraceID + " " + s.SpanID }, func(p mastra.Paging) (*mastra.Page[mastra.Span], error) {
+				q.Paging = p
+				return e.s.Traces(e.ctx, q)
+			})
+		}
+		up := list(mastra.TraceQuery{Ascending: true}, 7)
+		e.equal(len(up), 60)
+		e.equal(up[:5], []string{"t00 root", "t01 root", "t02 root", "t00 tool", "t03 root"})
+		down := list(mastra.TraceQuery{}, 100)
+		slices.Reverse(up)
+		e.equal(down, up)
+		e.equal(list(mastra.TraceQuery{}, 9), up)
+		e.equal(list(mastra.TraceQuery{ThreadID: "thread1", To: base + 110}, 2), []string{"t10 root", "t07 tool", "t07 root", "t04 tool", "t04 root", "t01 tool", "t01 root"})
+		q := mastra.TraceQuery{Types: mastra.BranchTypes, SpanType: mastra.SpanToolCall, Uncounted: true, Paging: mastra.Paging{Page: 1, PerPage: 3}}
+		p, err := e.s.Traces(e.ctx, q)
+		e.ok(err)
+		e.equal([]any{len(p.Items), p.HasMore, p.Items[0].TraceID}, []any{3, true, "t26"})
+		e.ok(e.s.DeleteTraces(e.ctx, []string{"t28", "t29"}))
+		e.equal(len(list(mastra.TraceQuery{}, 20)), 56)
+	}},
 	{"traces/of a resource", func(e *env) {
 		of := func(trace, thread string) mastra.Span {
 			s := span(trace, "root", "", base)

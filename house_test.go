@@ -40,7 +40,7 @@ var allowed = []struct {
 	{"shared/upstream", []string{"shared/mastra", "shared/schema"}},
 	{"shared/model", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/upstream", "shared/model/"}},
 	{"shared/voice/", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/upstream"}},
-	{"shared/storage/", []string{"shared/mastra", "shared/schema", "shared/awsconfig"}},
+	{"shared/storage/", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/storage/outline"}},
 	{"shared/vectorstore/", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/vectorstore/", "infra/migrations"}},
 	{"shared/queue", []string{"shared/mastra", "shared/schema", "shared/awsconfig", "shared/queue"}},
 	{"shared/webhook", []string{"shared/mastra", "shared/schema"}},

@@ -21,7 +21,7 @@ type finder struct {
 	having   map[int64]bool // where Having is: of those that have such a span
 
 	bodies packReader
-	reader outlineReader
+	reader packDecoder
 	spans  []mastra.Span
 	pack   int64 // whose first spans these are
 	seen   int   // by Match
@@ -181,8 +181,8 @@ func (q *finder) outlined(s *segment, row int) (*mastra.Span, error) {
 		q.pack = 0
 		var err error
 		if s.outlines != nil {
-			q.reader.begin(s.outlines[p.start : p.start+p.size])
-			q.spans, err = q.reader.outline(q.spans, i+1)
+			q.reader.Begin(s.outlines[p.start : p.start+p.size])
+			q.spans, err = q.reader.Spans(q.spans, i+1)
 		} else if body, no := q.bodies.body(p.n); no != nil {
 			err = no
 		} else {
@@ -205,8 +205,8 @@ func (q *finder) traceOf(s *segment, row int) (string, error) {
 		return "", err
 	}
 	p := s.places[s.packOf(row)]
-	q.reader.begin(s.outlines[p.start : p.start+p.size])
-	return q.reader.trace()
+	q.reader.Begin(s.outlines[p.start : p.start+p.size])
+	return q.reader.Trace()
 }
 
 // whole reads the span of a row with its contents.

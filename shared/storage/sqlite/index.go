@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/storage/outline"
 )
 
 // What finds traces is derived from the packs behind the commits that wrote them, many at once: in a tenth of the time that each
@@ -105,7 +106,7 @@ func (t *tx) lowerIndexed() error {
 
 // indexing is what a writer indexes with, again and again.
 type indexing struct {
-	reader   outlineReader
+	reader   packDecoder
 	spans    []mastra.Span     // of the pack that is added
 	earlier  []mastra.Span     // of one before it
 	builders []*segmentBuilder // that nobody has
@@ -149,20 +150,18 @@ func (x *indexer) add(tenant string, n int64, body []byte) error {
 	if len(spans) == 0 { // it is damaged: what is behind it shall be found all the same
 		return nil
 	}
-	var outline []byte
+	var outlined []byte
 	if packed := x.reader.packed; packed != nil {
-		outline = body[1 : len(body)-len(packed)]
+		outlined = body[1 : len(body)-len(packed)]
 	} else {
 		all := make([]*mastra.Span, len(spans))
 		for i := range spans {
 			all[i] = &spans[i]
 		}
-		o := outliner{}
-		o.outline(all)
-		outline = o.b
+		outlined = outline.Append(nil, all)
 	}
 	b := x.building(tenant)
-	b.add(n, spans, outline, nil)
+	b.add(n, spans, outlined, nil)
 	p := tracedPack{n: n, last: math.MinInt64}
 	for i := range spans {
 		p.last, p.rooted = max(p.last, int64(spans[i].StartedAt)), p.rooted || spans[i].Root()
@@ -283,12 +282,12 @@ func (x *indexer) copy(to *segmentBuilder, s *segment, gone map[int64]bool) erro
 }
 
 func (x *indexer) copyPack(to *segmentBuilder, p packPlace, outlines, flags []byte) (err error) {
-	outline := outlines[p.start : p.start+p.size]
-	x.reader.begin(outline)
-	if x.spans, err = x.reader.outline(x.spans, p.spans); err != nil {
+	outlined := outlines[p.start : p.start+p.size]
+	x.reader.Begin(outlined)
+	if x.spans, err = x.reader.Spans(x.spans, p.spans); err != nil {
 		return err
 	}
-	to.add(p.n, x.spans, outline, flags[p.row:p.row+p.spans])
+	to.add(p.n, x.spans, outlined, flags[p.row:p.row+p.spans])
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/schema"
+	"mastralambda/shared/storage/outline"
 )
 
 // pack is the spans of one commit and trace on their way into a row: their outline, then their contents. It is written while
@@ -128,20 +129,18 @@ func encodePack(spans []*mastra.Span) []byte {
 	*room = b
 	whole := rooms.Get().(*[]byte)
 	defer rooms.Put(whole)
-	o := outliner{b: append((*whole)[:0], packVersion)}
-	o.outline(spans)
-	*whole = appendCompressed(o.b, b) // a short one begins with a length: it does not look compressed
+	*whole = appendCompressed(outline.Append(append((*whole)[:0], packVersion), spans), b) // a short one begins with a length: it does not look compressed
 	return bytes.Clone(*whole)
 }
 
 // decodePack reads a body. Its contents stay in body, or in what that was compressed from.
 func decodePack(body []byte) (spans []mastra.Span, err error) {
-	var r outlineReader
-	if spans, err = r.pack(body, nil); err != nil || r.b == nil {
+	var r packDecoder
+	if spans, err = r.pack(body, nil); err != nil || r.B == nil {
 		return spans, err
 	}
 	if r.packed != nil {
-		if r.b, err = decompress(r.packed); err != nil {
+		if r.B, err = decompress(r.packed); err != nil {
 			return nil, err
 		}
 	}
@@ -149,15 +148,15 @@ func decodePack(body []byte) (spans []mastra.Span, err error) {
 		s := &spans[i]
 		s.Error = nil // that it has one is all that an outline says
 		for k, c := range contentsOf(s) {
-			switch n := r.uint(); {
+			switch n := r.Uint(); {
 			case n == noContent:
 			case n == sameContent && i > 0:
 				*c = *contentsOf(&spans[i-1])[k]
-			case n == sameContent || n-2 > uint64(len(r.b)):
-				return nil, errOutline
+			case n == sameContent || n-2 > uint64(len(r.B)):
+				return nil, outline.ErrDamaged
 			default:
-				*c = r.b[: n-2 : n-2]
-				r.b = r.b[n-2:]
+				*c = r.B[: n-2 : n-2]
+				r.B = r.B[n-2:]
 				if !c.IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)) { // what a tool made is shown all the same, as the text that it is
 					if *c, err = schema.Marshal(string(*c)); err != nil {
 						return nil, err
@@ -166,19 +165,26 @@ func decodePack(body []byte) (spans []mastra.Span, err error) {
 			}
 		}
 	}
-	if r.bad {
-		return nil, errOutline
+	if r.Bad {
+		return nil, outline.ErrDamaged
 	}
 	return spans, nil
 }
 
+// packDecoder reads packs, one after the other.
+type packDecoder struct {
+	outline.Reader
+	packed []byte // the contents behind an outline, compressed
+}
+
 // pack reads the outline of a body and leaves its contents in r. Of a JSON array it reads all, and leaves nil.
-func (r *outlineReader) pack(body []byte, spans []mastra.Span) (_ []mastra.Span, err error) {
+func (r *packDecoder) pack(body []byte, spans []mastra.Span) (_ []mastra.Span, err error) {
+	r.packed = nil
 	switch versionOf(body) {
 	case packVersion:
-		r.begin(body[1:])
-		if spans, err = r.outline(spans, math.MaxInt); err == nil {
-			r.packed, r.b = r.b, []byte{}
+		r.Begin(body[1:])
+		if spans, err = r.Spans(spans, math.MaxInt); err == nil {
+			r.packed, r.B = r.B, []byte{}
 		}
 		return spans, err
 	}
@@ -187,20 +193,20 @@ func (r *outlineReader) pack(body []byte, spans []mastra.Span) (_ []mastra.Span,
 	}
 	switch versionOf(body) {
 	case allInOne:
-		r.begin(body[1:])
-		return r.outline(spans, math.MaxInt)
+		r.Begin(body[1:])
+		return r.Spans(spans, math.MaxInt)
 	case jsonArray:
-		r.begin(nil)
+		r.Begin(nil)
 		spans = nil
 		if err = schema.Unmarshal(body, &spans); err == nil && len(spans) == 0 {
-			err = errOutline
+			err = outline.ErrDamaged
 		}
 		for i := range spans {
 			spans[i].Model = spans[i].Use()
 		}
 		return spans, err
 	}
-	return nil, errOutline
+	return nil, outline.ErrDamaged
 }
 
 func versionOf(body []byte) byte {

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"encoding/binary"
+
+	"mastralambda/shared/storage/outline"
 )
 
 // Packs of a transaction share a row: one each would leave half of a page empty behind most of them. A pack's number is that of its
@@ -55,28 +57,28 @@ func splitPacks(tenant string, body []byte) []pack {
 	if versionOf(body) != packRow {
 		return damaged
 	}
-	r := outlineReader{b: body[1:]}
-	n := r.uint()
+	r := outline.Reader{B: body[1:]}
+	n := r.Uint()
 	if n > packsMax {
 		return damaged
 	}
 	packs, sizes := make([]pack, n), make([]uint64, n)
 	take := func(size uint64) (b []byte) {
-		if size > uint64(len(r.b)) {
-			r.bad = true
+		if size > uint64(len(r.B)) {
+			r.Bad = true
 			return nil
 		}
-		b, r.b = r.b[:size:size], r.b[size:]
+		b, r.B = r.B[:size:size], r.B[size:]
 		return b
 	}
 	for i := range packs {
-		packs[i].tenant = string(take(r.uint()))
-		sizes[i] = r.uint()
+		packs[i].tenant = string(take(r.Uint()))
+		sizes[i] = r.Uint()
 	}
 	for i := range packs {
 		packs[i].body = take(sizes[i])
 	}
-	if r.bad || len(r.b) > 0 {
+	if r.Bad || len(r.B) > 0 {
 		return damaged
 	}
 	return packs

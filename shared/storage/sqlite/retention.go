@@ -82,14 +82,14 @@ func (t *tx) dropOld(s *segment, oldest int64) error {
 		return err
 	}
 	var packs []int64
-	var reader outlineReader
+	var reader packDecoder
 	for _, p := range s.places {
 		if p.at >= oldest {
 			continue
 		}
 		packs = append(packs, p.n)
-		reader.begin(s.outlines[p.start : p.start+p.size])
-		trace, err := reader.trace()
+		reader.Begin(s.outlines[p.start : p.start+p.size])
+		trace, err := reader.Trace()
 		if err != nil {
 			return err
 		}

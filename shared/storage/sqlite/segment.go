@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/storage/outline"
 )
 
 // A segment is what finds the spans of some packs of a tenant, column by column: a list reads of each segment the columns that it
@@ -110,9 +111,9 @@ func (b *segmentBuilder) full() bool {
 }
 
 // add adds a pack. flags are those of its spans, nil where nothing is known of them yet.
-func (b *segmentBuilder) add(n int64, spans []mastra.Span, outline, flags []byte) {
-	p := packPlace{n: n, at: math.MaxInt64, row: len(b.flags), spans: len(spans), start: len(b.outlines), size: len(outline)}
-	b.outlines = append(b.outlines, outline...)
+func (b *segmentBuilder) add(n int64, spans []mastra.Span, outlined, flags []byte) {
+	p := packPlace{n: n, at: math.MaxInt64, row: len(b.flags), spans: len(spans), start: len(b.outlines), size: len(outlined)}
+	b.outlines = append(b.outlines, outlined...)
 	listed := -1
 	for i := range spans {
 		s := &spans[i]
@@ -125,13 +126,13 @@ func (b *segmentBuilder) add(n int64, spans []mastra.Span, outline, flags []byte
 			}
 		}
 		b.texts[0].add(tagsText(s.Tags))
-		texts := shared(s)
+		texts := outline.Shared(s)
 		if i == 0 {
 			for k, t := range texts {
 				b.texts[1+k].add(*t)
 			}
 		} else {
-			before := shared(&spans[i-1])
+			before := outline.Shared(&spans[i-1])
 			for k, t := range texts {
 				if *t == *before[k] {
 					b.texts[1+k].repeat()
@@ -445,15 +446,15 @@ func readPlaces(body []byte, packs, spans int) ([]packPlace, error) {
 	if len(body) == 0 || body[0] != asPacks {
 		return nil, errSegment
 	}
-	r := outlineReader{b: body[1:]}
+	r := outline.Reader{B: body[1:]}
 	all := make([]packPlace, packs)
 	var last packPlace
 	for i := range all {
 		p := &all[i]
-		p.n, p.at = last.n+int64(r.uint()), last.at+r.int()
+		p.n, p.at = last.n+int64(r.Uint()), last.at+r.Int()
 		p.row, p.start = last.row+last.spans, last.start+last.size
-		p.spans, p.size = int(r.uint()), int(r.uint())
-		if r.bad || p.spans < 0 || p.spans > spans-p.row || p.size < 0 {
+		p.spans, p.size = int(r.Uint()), int(r.Uint())
+		if r.Bad || p.spans < 0 || p.spans > spans-p.row || p.size < 0 {
 			return nil, errSegment
 		}
 		last = *p

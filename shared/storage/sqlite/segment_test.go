@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/storage/outline"
 )
 
 // What thousands of commits leave behind, with spans that are committed again, traces that are deleted and reads in between, is what
@@ -191,9 +192,7 @@ func FuzzSegment(f *testing.F) {
 	for i := range spans {
 		all[i] = &spans[i]
 	}
-	o := outliner{}
-	o.outline(all)
-	b.add(7, spans, o.b, nil)
+	b.add(7, spans, outline.Append(nil, all), nil)
 	for kind := range columns {
 		f.Add(slices.Clone(b.column(kind)), 1, len(spans))
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/storage/outline"
 )
 
 // tracedPack is a pack that spans of a trace are in.
@@ -24,12 +25,12 @@ func appendPack(to []byte, p tracedPack) []byte {
 }
 
 func readPacks(b []byte) (all []tracedPack, err error) {
-	r := outlineReader{b: b}
-	for len(r.b) > 0 {
-		n := r.uint()
-		all = append(all, tracedPack{int64(n >> 1), r.int(), n&1 != 0})
+	r := outline.Reader{B: b}
+	for len(r.B) > 0 {
+		n := r.Uint()
+		all = append(all, tracedPack{int64(n >> 1), r.Int(), n&1 != 0})
 	}
-	if r.bad {
+	if r.Bad {
 		return nil, errSegment
 	}
 	return all, nil
@@ -89,8 +90,8 @@ func (x *indexer) follow(t newTrace) error {
 	b := x.building(t.tenant)
 	at, _ := slices.BinarySearchFunc(b.packs, t.n, func(p packPlace, n int64) int { return int(p.n - n) })
 	p := b.packs[at]
-	x.reader.begin(b.outlines[p.start : p.start+p.size])
-	spans, err := x.reader.outline(nil, p.spans)
+	x.reader.Begin(b.outlines[p.start : p.start+p.size])
+	spans, err := x.reader.Spans(nil, p.spans)
 	if err != nil {
 		return err
 	}

@@ -153,6 +153,7 @@ func (x *run) processed(request *mastra.ModelRequest) (iter.Seq2[mastra.ModelPar
 			return nil, err
 		}
 	}
+	x.trace.called = x.now()
 	parts := x.model.Stream(x.ctx, request)
 	for i, p := range x.agent.Processors {
 		if p.OutputStream != nil {

@@ -19,6 +19,7 @@ type trace struct {
 	generation     span
 	recalled       [2]mastra.Time // when recalling began and ended
 	metadata       mastra.JSON    // of every span
+	called         mastra.Time    // when the model was called, behind processors
 	step           string         // the span of the step under way
 	parameters     mastra.JSON    // of the model's calls
 	parametersMade bool
@@ -215,7 +216,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 		return
 	}
 	s := &x.Steps[n]
-	out := x.newSpan(mastra.SpanModelInference, "inference: "+strconv.Itoa(n), span{mastra.SpanIDFrom(parent.id, "inference"), parent.at}, parent.id)
+	out := x.newSpan(mastra.SpanModelInference, "inference: "+strconv.Itoa(n), span{mastra.SpanIDFrom(parent.id, "inference"), max(parent.at, x.trace.called)}, parent.id)
 	finish := s.Finish
 	if finish == "" {
 		finish = mastra.FinishError
@@ -371,7 +372,7 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	}
 	room := &x.trace.room
 	first := [above]mastra.Span{x.rootSpan(hideInput, hideOutput, ended)}
-	n := 1
+	n, asks := 1, false
 	if x.remembers() && x.Resumed == 0 {
 		s := x.newSpan(mastra.SpanMemory, "memory: recall", span{mastra.SpanIDFrom(x.SpanID, "recall"), x.trace.recalled[0]}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName, s.EndedAt = "input_processor", "message-history", "MessageHistory", x.trace.recalled[1]
@@ -387,6 +388,7 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	if x.trace.generation.id != "" && len(x.Steps) > 0 {
 		first[n] = x.generationSpan(hideInput, hideOutput, ended)
 		n++
+		asks = true
 	}
 	all := x.trace.spans
 	if all == nil {
@@ -394,6 +396,9 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	}
 	all = all[above-n:]
 	copy(all, first[:n])
+	for i := n; asks && i < len(all) && all[i].Type == mastra.SpanProcessorRun && all[i].ParentID == x.SpanID; i++ {
+		all[i-1], all[i] = all[i], all[i-1] // what looked at the input stands before the model
+	}
 	for _, s := range x.sink.Take() {
 		s.ThreadID, s.ResourceID, s.Metadata = x.call.ThreadID, x.resourceID, x.trace.metadata
 		all = append(all, s)

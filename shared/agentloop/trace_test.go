@@ -194,6 +194,14 @@ func TestWhatSpansShow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			expect(t, tree(t, w, r.TraceID, func(mastra.Span) string { return "" }), `
+agent run: 'a'
+	input processor: shout
+	llm: 'script'
+		step: 0
+			input step processor: shout
+			inference: 0
+`)
 			root := find(t, w, r.TraceID, "agent run: 'a'")
 			if string(root.Input) != one.want {
 				t.Errorf("%s, not %s", root.Input, one.want)

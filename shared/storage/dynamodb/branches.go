@@ -56,6 +56,24 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 			return s.allSpansOfTypes(ctx, q, mastra.SpanQuery{TraceIDs: ids})
 		}
 	}
+	if id := mastra.TraceOfRun(q.RunID); id != "" { // where the run began a trace, it is in no other but those that say so
+		byTime := list{since: s.since(s.keep.Traces)}
+		from, known, err := s.ofRun(ctx, &byTime, q.RunID)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			again, err := s.entries(ctx, from.lists[0], false, maxKeys)
+			if err != nil {
+				return nil, err
+			}
+			ids := []string{}
+			for _, e := range append(from.found, again...) {
+				ids = append(ids, strings.TrimPrefix(e.pk, tracePK(mastra.Tenant(ctx), "")))
+			}
+			return s.allSpansOfTypes(ctx, q, mastra.SpanQuery{TraceIDs: distinct(ids)})
+		}
+	}
 	if !q.OrderByEnd && (q.Uncounted || plain && q.From == 0 && q.To == 0 && slices.Equal(q.Types, mastra.BranchTypes)) {
 		if p, err := s.firstSpansOfTypes(ctx, q); p != nil || err != nil {
 			return p, err

@@ -360,7 +360,7 @@ func (s *Store) query(ctx context.Context, q query) ([]item, error) {
 	}
 }
 
-// countKeys counts without reading: a unit for each 8 KB of an index.
+// countKeys counts without reading: a unit for each 8 KB of an index. More than q.most are a CodeInvalid.
 func (s *Store) countKeys(ctx context.Context, q query) (n int, err error) {
 	if q.empty() {
 		return 0, nil
@@ -375,6 +375,9 @@ func (s *Store) countKeys(ctx context.Context, q query) (n int, err error) {
 		n += int(out.Count)
 		if in.ExclusiveStartKey = out.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
 			return n, nil
+		}
+		if q.most > 0 && n > q.most {
+			return 0, errTooMany()
 		}
 	}
 }

@@ -79,7 +79,9 @@ func TestCostOfFilters(t *testing.T) {
 	check("failed, uncounted", mastra.TraceQuery{Status: "error", Uncounted: true}, 20, 0, 6, 2, 20)
 	check("failed, that meet a condition", mastra.TraceQuery{Status: "error", Match: match}, 20, 30, 6, 2, 25)
 	check("successful", mastra.TraceQuery{Status: "success"}, 20, all-30, 18, 2, 20)
+	check("of a range of time", mastra.TraceQuery{From: base, To: base + 2_200_000}, 20, 2201+6*29, 9, 2, 110)
 	const branches = all + 30
+	check("branches of a run", mastra.TraceQuery{Types: mastra.BranchTypes, RunID: usual.RunID}, 1, 1, 4, 4, 4)
 	check("branches", mastra.TraceQuery{Types: mastra.BranchTypes}, 20, branches, 40, 5, 75)
 	check("branches, a later page", mastra.TraceQuery{Types: mastra.BranchTypes, Paging: mastra.Paging{Page: 5}}, 20, branches, 50, 6, 125)
 	check("branches, the oldest", mastra.TraceQuery{Types: mastra.BranchTypes, Ascending: true}, 20, branches, 40, 5, 75)

@@ -12,6 +12,7 @@ import (
 const (
 	maxKeys     = 2000   // that a filtered list reads
 	maxOutlined = 5000   // items of spans that an aggregate reads
+	maxCounted  = 50_000 // traces that are counted by their keys, in each partition
 	maxSkipped  = 20_000 // keys that an unfiltered list passes over
 	fromEndOnly = 100    // a page this far from the beginning is read from the nearer end
 	maxLagging  = 500    // threads whose exact time is looked up for one page
@@ -24,6 +25,7 @@ type list struct {
 	from, to     string // sort keys
 	since        string // what is older is to be deleted by its age
 	descending   bool
+	most         int                                  // that is counted of a partition; 0 is all
 	sparse       bool                                 // of thin items that stand for traces
 	fill         func(context.Context, []entry) error // reads what keep needs and the index has not
 	keep         func(*entry) (bool, error)           // filters; nil keeps all
@@ -87,7 +89,7 @@ func (s *Store) countParts(ctx context.Context, l *list, pks []string) (total in
 	calls := make([]func() error, len(pks))
 	for i, pk := range pks {
 		calls[i] = func() (err error) {
-			parts[i], err = s.countKeys(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to})
+			parts[i], err = s.countKeys(ctx, query{table: l.table, index: l.index, pk: pk, from: max(l.from, l.since), to: l.to, most: l.most})
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 		return s.spansOfTypes(ctx, &q)
 	}
 	tenant, table := mastra.Tenant(ctx), s.tables.Observability
-	l := list{table: table, index: index1, pks: allShards(tenant, "L"), since: s.since(s.keep.Traces), descending: !q.Ascending, Paging: q.Paging}
+	l := list{table: table, index: index1, pks: allShards(tenant, "L"), since: s.since(s.keep.Traces), descending: !q.Ascending, most: maxCounted, Paging: q.Paging}
 	l.between(q.From, q.To)
 	l.total = func(ctx context.Context) (int, error) {
 		n, _, err := s.total(ctx, table, tenant, "traces", nil)
@@ -36,6 +36,9 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 	if !narrows(&q) && !q.OrderByEnd {
 		if q.Uncounted {
 			return s.uncounted(ctx, l, s.loadRoots)
+		}
+		if q.From != 0 || q.To != 0 {
+			return countedPage(ctx, s, l, s.loadRoots)
 		}
 		return readPage(ctx, s, l, s.loadRoots)
 	}

@@ -268,12 +268,20 @@ var filterTests = []test{
 		e.equal(down, up)
 		e.equal(list(mastra.TraceQuery{}, 9), up)
 		e.equal(list(mastra.TraceQuery{ThreadID: "thread1", To: base + 110}, 2), []string{"t10 root", "t07 tool", "t07 root", "t04 tool", "t04 root", "t01 tool", "t01 root"})
+		run := mastra.NewID()
+		for i, id := range []string{mastra.TraceOfRun(run), mastra.NewTraceID()} { // one that was sent back to a step has another trace
+			s := of(id, "root", "", mastra.SpanWorkflowRun, "", base+1000+mastra.Time(i))
+			s.RunID = run
+			e.commit(mastra.Batch{Spans: []mastra.Span{s}})
+			e.equal(len(list(mastra.TraceQuery{RunID: run}, 5)), i+1)
+			e.equal(e.traces(mastra.TraceQuery{RunID: run}).Total, i+1)
+		}
 		q := mastra.TraceQuery{Types: mastra.BranchTypes, SpanType: mastra.SpanToolCall, Uncounted: true, Paging: mastra.Paging{Page: 1, PerPage: 3}}
 		p, err := e.s.Traces(e.ctx, q)
 		e.ok(err)
 		e.equal([]any{len(p.Items), p.HasMore, p.Items[0].TraceID}, []any{3, true, "t26"})
 		e.ok(e.s.DeleteTraces(e.ctx, []string{"t28", "t29"}))
-		e.equal(len(list(mastra.TraceQuery{}, 20)), 56)
+		e.equal(len(list(mastra.TraceQuery{}, 20)), 56+2)
 	}},
 	{"traces/of a resource", func(e *env) {
 		of := func(trace, thread string) mastra.Span {

@@ -100,6 +100,7 @@ func (r *Runner) resume(ctx context.Context, m *mastra.Mastra, a *mastra.Agent, 
 			x.task.End()
 		}
 	}()
+	x.call.Tracing = x.call.Tracing.Anew(c.Tracing)
 	x.goesOn()
 	if err := x.answerCall(c); err != nil {
 		return nil, err

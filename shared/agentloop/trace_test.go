@@ -262,6 +262,23 @@ agent run: 'a'
 			}
 		}
 	})
+	t.Run("what is said of it when it goes on", func(t *testing.T) {
+		var ran atomic.Int32
+		w := newProcess(t, filepath.Join(t.TempDir(), "db"), 0, &script{steps: [][]mastra.ModelPart{asks("delete", `{"name":"x"}`)}}, deleter(&ran))
+		first := mastra.TracingOptions{Metadata: mastra.JSON(`{"m":1}`), Tags: []string{"t"}, HideInput: true}
+		if _, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("go"), RunID: "run", Tracing: first}); err != nil {
+			t.Fatal(err)
+		}
+		a, _ := w.Agent("a")
+		r, err := w.runner.Resume(t.Context(), w.Mastra, a, mastra.AgentResume{RunID: "run", Data: mastra.JSON(`{"approved":true}`), Tracing: mastra.TracingOptions{Metadata: mastra.JSON(`{"n":2}`), Tags: []string{"u"}, HideOutput: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := find(t, w.world, r.TraceID, "agent run: 'a' (resumed)")
+		if !strings.HasPrefix(string(s.Metadata), `{"n":2,"runId":"run"`) || len(s.Tags) != 1 || s.Tags[0] != "u" || s.Input != nil || s.Output != nil {
+			t.Errorf("%+v", s)
+		}
+	})
 	t.Run("that it was broken off, or refused", func(t *testing.T) {
 		started := make(chan struct{})
 		slow := mastra.NewTool("slow", "", func(ctx context.Context, _ struct{}) (string, error) {

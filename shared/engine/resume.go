@@ -34,6 +34,7 @@ func (e *Engine) resume(ctx context.Context, m *mastra.Mastra, w mastra.Workflow
 			return nil, err
 		}
 	}
+	run.Tracing = run.Tracing.Anew(c.Tracing)
 	run.Context = merged(run.Context, mastra.RequestContextOf(ctx))
 	var dirty []string
 	now := m.Now().UnixMilli()

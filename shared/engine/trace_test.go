@@ -28,7 +28,7 @@ func TestTheTraceOfAWorkflowWithin(t *testing.T) {
 		t.Fatalf("%+v, %v", run, err)
 	}
 	q := open(t, p.path, []mastra.Workflow{w}) // another process
-	if run, err = q.engine.Resume(t.Context(), q.Mastra, w, mastra.WorkflowResume{RunID: "run", Step: []string{"inner", "ask"}, Data: mastra.JSON("2")}); err != nil || string(run.Result) != "3" {
+	if run, err = q.engine.Resume(t.Context(), q.Mastra, w, mastra.WorkflowResume{RunID: "run", Step: []string{"inner", "ask"}, Data: mastra.JSON("2"), Tracing: mastra.TracingOptions{Tags: []string{"again"}}}); err != nil || string(run.Result) != "3" {
 		t.Fatalf("%+v, %v", run, err)
 	}
 	spans, err := q.store.Trace(t.Context(), run.TraceID)
@@ -41,6 +41,9 @@ func TestTheTraceOfAWorkflowWithin(t *testing.T) {
 	}
 	var got []string
 	for _, s := range spans {
+		if s.Name == "workflow run: 'outer' (resumed)" && (len(s.Tags) != 1 || s.Tags[0] != "again") {
+			t.Errorf("its tags are %v", s.Tags)
+		}
 		_, from, _ := strings.Cut(string(s.Metadata), `"resumedFromSpanId":"`)
 		got = append(got, strings.Join([]string{ids[s.ParentID], s.Name, s.EntityID, string(s.Input), ids[strings.TrimSuffix(from, `"}`)]}, "|"))
 		if !strings.HasPrefix(string(s.Metadata), `{"tenant":"acme","k":1,"runId":"run"`) {

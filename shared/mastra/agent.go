@@ -126,6 +126,7 @@ type AgentResume struct {
 	ToolCallID string // "": the only one
 	Data       JSON   // {approved, reason} for an approval, what the tool asks for else
 	Context    RequestContext
+	Tracing    TracingOptions // see Anew
 }
 
 // PendingCall is a tool call that a suspended run waits for. The stored run's Result is a list of them.

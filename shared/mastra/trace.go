@@ -156,6 +156,21 @@ func (t *TracingOptions) Within(ctx context.Context) {
 	}
 }
 
+// Anew is what is wished of a run that goes on: what its caller says now, but what was hidden stays hidden.
+func (t TracingOptions) Anew(now TracingOptions) TracingOptions {
+	t.HideInput, t.HideOutput = t.HideInput || now.HideInput, t.HideOutput || now.HideOutput
+	if len(now.Metadata) > 0 {
+		t.Metadata = now.Metadata
+	}
+	if now.Tags != nil {
+		t.Tags = now.Tags
+	}
+	if now.RequestContextKeys != nil {
+		t.RequestContextKeys = now.RequestContextKeys
+	}
+	return t
+}
+
 // At is the place of a span of the same run.
 func (r SpanRef) At(spanID string) SpanRef { r.SpanID = spanID; return r }
 

@@ -274,6 +274,7 @@ type WorkflowResume struct {
 	Index   *int     // which turn of a foreach; nil: all that are suspended
 	Data    JSON
 	PerStep bool
+	Tracing TracingOptions // see Anew
 }
 
 // WorkflowTravel runs a part of a run again, from the step at Step on. What came before stays as it is recorded, or is

@@ -276,6 +276,7 @@ type ResumeInput struct {
 	ToolCallID     string                `json:"toolCallId,omitempty" maxLength:"1024"` // where several wait
 	ResumeData     mastra.JSON           `json:"resumeData"`
 	RequestContext mastra.RequestContext `json:"requestContext,omitempty"`
+	TracingOptions mastra.TracingOptions `json:"tracingOptions,omitzero"`
 	MaxIdleMs      int                   `json:"maxIdleMs,omitzero" minimum:"1"` // there is nothing to idle for
 }
 
@@ -285,7 +286,7 @@ func ResumeStream(ctx context.Context, m *mastra.Mastra, in ResumeInput) (iter.S
 	if err != nil {
 		return nil, err
 	}
-	return m.Agents.ResumeStream(ctx, m, a, mastra.AgentResume{RunID: in.RunID, ToolCallID: in.ToolCallID, Data: in.ResumeData, Context: in.RequestContext})
+	return m.Agents.ResumeStream(ctx, m, a, mastra.AgentResume{RunID: in.RunID, ToolCallID: in.ToolCallID, Data: in.ResumeData, Context: in.RequestContext, Tracing: in.TracingOptions})
 }
 
 // SendToolApprovalInput answers a call of a thread's run.

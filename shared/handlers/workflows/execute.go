@@ -258,7 +258,7 @@ func ResumeStream(ctx context.Context, m *mastra.Mastra, in ResumeInput) (iter.S
 }
 
 func prepareResume(ctx context.Context, m *mastra.Mastra, in ResumeInput) (context.Context, mastra.Workflow, mastra.WorkflowResume, error) {
-	c := mastra.WorkflowResume{RunID: in.RunID, Step: in.Step, Label: in.Label, Index: in.ForEachIndex, Data: in.ResumeData, PerStep: in.PerStep}
+	c := mastra.WorkflowResume{RunID: in.RunID, Step: in.Step, Label: in.Label, Index: in.ForEachIndex, Data: in.ResumeData, PerStep: in.PerStep, Tracing: in.Tracing}
 	w, err := workflow(m, in.WorkflowID)
 	if err == nil && in.Step != nil && in.Label != "" {
 		err = mastra.Invalid("label", "A step is named by its path or by a label, not by both")

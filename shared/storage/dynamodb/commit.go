@@ -87,6 +87,7 @@ type commit struct {
 	scores   []score
 	chunks   []mastra.ChunkBlock
 	names    []storedName
+	kinds    []storedKind
 	known    *known // what was read; nil before
 }
 
@@ -128,7 +129,7 @@ func newCommit(s *Store, tenant string, b *mastra.Batch) (*commit, error) {
 	if err := c.addSpans(b.Spans); err != nil {
 		return nil, err
 	}
-	c.names = s.names.fresh(c.tenant, b.Spans)
+	c.names, c.kinds = s.names.fresh(c.tenant, b.Spans), s.names.freshKinds(c.tenant, b.Spans)
 	return c, c.addScores(b.Scores, b.Feedback)
 }
 
@@ -232,7 +233,7 @@ func (c *commit) plan() (*plan, error) {
 	for _, link := range c.traceLinks() {
 		p.beside = append(p.beside, func(ctx context.Context) (undo, error) { return c.side(ctx, put(c.s.tables.Threads, link, "", nil)) })
 	}
-	if len(c.names) > 0 {
+	if len(c.names)+len(c.kinds) > 0 {
 		p.beside = append(p.beside, c.writeNames)
 	}
 	return p, nil

@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,8 @@ import (
 
 const (
 	maxNames  = 2000 // new ones that one process writes down
+	maxStored = 1000 // of them in one item: what comes then is not listed
+	maxKinds  = 5000 // that a process remembers
 	nameItems = 16   // a tenant's names stand in as many items, so that adding one rewrites a part of them
 	nameSet   = "v"
 	rootSet   = "r" // kinds of roots, beside the names of their entities
@@ -49,17 +52,37 @@ func kindOfRoot(r *mastra.Span) rootKind {
 type nameCache struct {
 	known sync.Map // storedName -> struct{}
 	n     atomic.Int64
+	kinds sync.Map // storedKind -> struct{}
+	k     atomic.Int64
 }
 
 type storedName struct {
 	tenant string
 	mastra.Name
-	root string // a rootKind, encoded, of the entity of that name
+}
+
+type storedKind struct {
+	tenant string
+	rootKind
+}
+
+// freshKinds are all that are not known to be stored, however many they are: lists rely on them.
+func (k *nameCache) freshKinds(tenant string, spans []mastra.Span) (found []storedKind) {
+	for i := range spans {
+		if !spans[i].Root() {
+			continue
+		}
+		kind := storedKind{tenant, kindOfRoot(&spans[i])}
+		if _, ok := k.kinds.Load(kind); !ok && !slices.Contains(found, kind) {
+			found = append(found, kind)
+		}
+	}
+	return found
 }
 
 func (k *nameCache) fresh(tenant string, spans []mastra.Span) (found []storedName) {
 	add := func(n mastra.Name) {
-		s := storedName{tenant: tenant, Name: n}
+		s := storedName{tenant, n}
 		if n.Text == "" && (n.Kind != mastra.NameEntity || n.EntityType == "") || len(n.Text) > 256 || strings.ContainsRune(n.Text, 0) {
 			return
 		}
@@ -69,13 +92,6 @@ func (k *nameCache) fresh(tenant string, spans []mastra.Span) (found []storedNam
 	}
 	for i := range spans {
 		s := &spans[i]
-		if s.Root() { // all of them, however many they are: lists rely on it
-			kind := kindOfRoot(s)
-			r := storedName{tenant: tenant, Name: mastra.Name{Kind: mastra.NameEntity, Text: s.EntityName}, root: kind.encode()}
-			if _, ok := k.known.Load(r); !ok && !slices.Contains(found, r) {
-				found = append(found, r)
-			}
-		}
 		add(mastra.Name{Kind: mastra.NameEntity, EntityType: s.EntityType, Text: s.EntityName})
 		for _, tag := range s.Tags {
 			add(mastra.Name{Kind: mastra.NameTag, EntityType: s.EntityType, Text: tag})
@@ -88,45 +104,63 @@ func namesPK(tenant string) string { return tenantPart(tenant) + "#V" }
 
 // writeNames adds to sets, which may be repeated. A name stays where the commit is taken back.
 func (c *commit) writeNames(ctx context.Context) (undo, error) {
-	type sets struct{ names, roots []string }
-	added := map[string]*sets{}
-	for _, n := range c.names {
-		at := n.Kind + "#" + strconv.Itoa(spread(n.Text, nameItems))
+	added := map[string]map[string][]string{} // by item and set
+	add := func(kind, name, set, text string) {
+		at := kind + "#" + strconv.Itoa(spread(name, nameItems))
 		if added[at] == nil {
-			added[at] = &sets{}
+			added[at] = map[string][]string{}
 		}
-		if n.root != "" {
-			added[at].roots = append(added[at].roots, n.root)
-		} else {
-			added[at].names = append(added[at].names, n.EntityType+"\x00"+n.Text)
-		}
+		added[at][set] = append(added[at][set], text)
+	}
+	for _, n := range c.names {
+		add(n.Kind, n.Text, nameSet, n.EntityType+"\x00"+n.Text)
+	}
+	for _, k := range c.kinds {
+		add(mastra.NameEntity, k.EntityName, rootSet, k.encode())
 	}
 	var calls []func() error
-	for at, add := range added {
-		var changes []string
-		values := item{}
-		for name, texts := range map[string][]string{nameSet: add.names, rootSet: add.roots} {
-			if len(texts) > 0 {
-				changes, values[":"+name] = append(changes, "#"+name+" :"+name), &types.AttributeValueMemberSS{Value: texts}
-			}
-		}
+	for at, sets := range added {
 		calls = append(calls, func() error {
-			_, err := c.s.write(ctx, update(c.s.tables.Observability, namesPK(c.tenant), at, "ADD "+strings.Join(changes, ", "), "", values), "")
+			err := c.addToSets(ctx, at, sets)
+			if delete(sets, nameSet); errors.Is(err, errRefused) { // there are enough names
+				err = c.addToSets(ctx, at, sets)
+			}
 			return err
 		})
 	}
 	if err := parallel(calls...); err != nil {
 		return nil, err
 	}
+	cache := &c.s.names
 	for _, n := range c.names {
-		if c.s.names.n.Load() >= maxNames {
-			break
-		}
-		if _, loaded := c.s.names.known.LoadOrStore(n, struct{}{}); !loaded {
-			c.s.names.n.Add(1)
+		if _, loaded := cache.known.LoadOrStore(n, struct{}{}); !loaded {
+			cache.n.Add(1)
 		}
 	}
+	for _, k := range c.kinds {
+		if cache.k.Add(1) > maxKinds {
+			cache.kinds.Clear()
+			cache.k.Store(1)
+		}
+		cache.kinds.Store(k, struct{}{})
+	}
 	return nil, nil
+}
+
+func (c *commit) addToSets(ctx context.Context, at string, sets map[string][]string) error {
+	if len(sets) == 0 {
+		return nil
+	}
+	var changes []string
+	condition, values := "", item{}
+	for name, texts := range sets {
+		changes, values[":"+name] = append(changes, "#"+name+" :"+name), &types.AttributeValueMemberSS{Value: texts}
+		if name == nameSet {
+			condition, values[":most"] = "attribute_not_exists(#"+nameSet+") OR size(#"+nameSet+") < :most", number(maxStored)
+		}
+	}
+	_, err := c.s.write(ctx, update(c.s.tables.Observability, namesPK(c.tenant), at, "ADD "+strings.Join(changes, ", "), condition, values), "")
+	return err
 }
 
 // rootKinds are those that this version has written. The sets may be read while they are added to: a trace is in no list before it is

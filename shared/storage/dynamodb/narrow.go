@@ -155,13 +155,21 @@ func (s *Store) ofKinds(ctx context.Context, byTime *list, q *mastra.TraceQuery)
 	if len(chosen) > 0 && len(others) == 0 && !narrows(&rest) { // there are no others
 		return &source{lists: []*list{byTime}, total: s.ofRange(byTime)}, nil
 	}
-	of := entitiesList(tenant, byTime, chosen...)
-	if len(of.pks) > mostEntities*shards {
+	of, not := entitiesList(tenant, byTime, chosen...), entitiesList(tenant, byTime, others...)
+	exact := !narrows(&rest) && !slices.ContainsFunc(of.pks, func(pk string) bool { return slices.Contains(not.pks, pk) })
+	switch {
+	case exact && q.Name == "" && len(of.pks) > len(not.pks) && len(not.pks) <= mostEntities*shards: // most are: they are all but the others
+		return &source{lists: []*list{byTime}, total: func(ctx context.Context) (int, error) {
+			var all, less int
+			err := parallel(
+				func() (err error) { all, err = s.ofRange(byTime)(ctx); return err },
+				func() (err error) { less, err = s.counted(*not)(ctx); return err })
+			return max(0, all-less), err
+		}}, nil
+	case len(of.pks) > mostEntities*shards:
 		return &source{lists: []*list{byTime}}, nil
 	}
-	from := &source{exact: !narrows(&rest) && !slices.ContainsFunc(others, func(k rootKind) bool {
-		return slices.Contains(of.pks, sharded(tenant, ofEntity(k.EntityType, k.EntityID), 0))
-	})}
+	from := &source{exact: exact}
 	if len(of.pks) > 0 {
 		from.lists = append(from.lists, of)
 	}

@@ -81,11 +81,19 @@ func TestTooManyToFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := mastra.TraceQuery{Name: "name1", Paging: mastra.Paging{PerPage: 10}}
+	if p, err := s.Traces(ctx, q); err != nil || p.Total != (maxKeys+100)/2 || len(p.Items) != 10 { // there is a list of them
+		t.Errorf("%+v, %v", p, err)
+	}
+	q.Name, q.Match = "", func(r *mastra.Span) bool { return r.Name == "name1" }
 	if _, err := s.Traces(ctx, q); mastra.CodeOf(err) != mastra.CodeInvalid {
 		t.Errorf("error %v", err)
 	}
 	q.From, q.To = 1001, 1100
 	if p, err := s.Traces(ctx, q); err != nil || p.Total != 50 || len(p.Items) != 10 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	q.From, q.To, q.Uncounted = 0, 0, true
+	if p, err := s.Traces(ctx, q); err != nil || len(p.Items) != 10 || !p.HasMore { // its first page alone is there to be had
 		t.Errorf("%+v, %v", p, err)
 	}
 	p, err := s.Traces(ctx, mastra.TraceQuery{Paging: mastra.Paging{Page: 105, PerPage: 10}}) // the middle, unfiltered

@@ -48,10 +48,14 @@ func few(name string) bool {
 	return strings.HasPrefix(name, "by#run#") || strings.HasPrefix(name, "by#resource#")
 }
 
-// ownName says whether a caller gave the root its name; it is else that of what it runs.
+// ownName says whether a caller gave the root its name; it is else that of what it runs, of which there are few.
 func ownName(r *mastra.Span) bool {
-	return r.Name != "" && r.EntityID != "" && !strings.Contains(r.Name, "'"+r.EntityID+"'")
+	before, after, ok := strings.Cut(r.Name, "'"+r.EntityID+"'")
+	usual := ok && slices.Contains(usualNames, before) && (after == "" || after == " (resumed)")
+	return r.Name != "" && !usual
 }
+
+var usualNames = []string{"agent run: ", "workflow run: ", "scorer run: "}
 
 // sparseNames are the lists that a trace of this root stands in.
 func sparseNames(traceID string, r *mastra.Span, filed int64) (names []string) {

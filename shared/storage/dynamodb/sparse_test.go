@@ -129,7 +129,7 @@ func makeFormer(t *testing.T, ctx context.Context, s *Store, r *mastra.Span) {
 			t.Fatal(err)
 		}
 	}
-	s.names.known.Clear()
+	s.names.kinds.Clear()
 }
 
 // A commit that fails leaves nothing that finds its traces; what a process left that died is passed over, and taken away in time.

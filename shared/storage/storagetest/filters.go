@@ -79,12 +79,12 @@ var filterTests = []test{
 			if i%5 == 0 {
 				s.EntityType, s.Type = "workflow_run", mastra.SpanWorkflowRun
 			}
-			s.EntityName, s.Name = "name of "+s.EntityID, "run: '"+s.EntityID+"'"
+			s.EntityName, s.Name = "name of "+s.EntityID, "agent run: '"+s.EntityID+"'"
 			switch {
 			case i%7 == 0:
 				s.Name = "mine"
 			case i%8 == 1:
-				s.Name = "run: 'a0'" // a caller may call it like another one
+				s.Name = "agent run: 'a0'" // a caller may call it like another one
 			}
 			switch {
 			case i%4 == 1:
@@ -125,13 +125,13 @@ var filterTests = []test{
 			"resource, condition":        {ResourceID: "ann", Match: odd},
 			"resource, thread of others": {ResourceID: "ann", ThreadID: "three"},
 			"no resource":                {ResourceID: "none"},
-			"name":                       {Name: "run: 'a0'"},
+			"name":                       {Name: "agent run: 'a0'"},
 			"own name":                   {Name: "mine"},
 			"own name, tag, success":     {Name: "mine", Tags: []string{"even"}, Status: "success"},
 			"no name":                    {Name: "none"},
 			"entity":                     {EntityType: "agent", EntityID: "a1"},
 			"entity, failed":             {EntityType: "agent", EntityID: "a1", Status: "error"},
-			"entity, name":               {EntityType: "agent", EntityID: "a0", Name: "run: 'a0'"},
+			"entity, name":               {EntityType: "agent", EntityID: "a0", Name: "agent run: 'a0'"},
 			"entity, tag, condition":     {EntityType: "agent", EntityID: "a1", Tags: []string{"even"}, Match: odd},
 			"entity type":                {EntityType: "workflow_run"},
 			"entity type, success":       {EntityType: "agent", Status: "success"},

@@ -91,7 +91,11 @@ func (x *run) find(s mastra.SemanticRecall) error {
 	}
 	b := x.beyond
 	b.vectors = recall.Vectors{}
-	hits, err := recall.Find(x.ctx, x.m, recall.Query{Text: query, ThreadID: x.threadID, ResourceID: x.resourceID, SemanticRecall: s}, b.vectors)
+	ctx := x.ctx
+	if !x.rec.made && x.Resumed == 0 && x.m.Traces(x.TraceID) { // the first of its parts shows what it remembers
+		ctx = mastra.WithSpan(ctx, x.at(mastra.SpanIDFrom(x.SpanID, "recall")))
+	}
+	hits, err := recall.Find(ctx, x.m, recall.Query{Text: query, ThreadID: x.threadID, ResourceID: x.resourceID, SemanticRecall: s}, b.vectors)
 	if err != nil {
 		return err
 	}

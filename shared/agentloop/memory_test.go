@@ -79,6 +79,27 @@ func TestSemanticRecall(t *testing.T) {
 	if p := model.prompt(); !strings.HasSuffix(p, "user: My dog Rex loves swimming in lakes\nassistant: done\nuser: So, dog swimming in lakes?") || len(r.Remembered) != 2 {
 		t.Errorf("in the same thread: %s\nremembered %v", p, r.Remembered)
 	}
+	spans, err := w.Storage.Trace(t.Context(), r.TraceID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var recalls, queries string
+	for _, s := range spans {
+		switch s.Type {
+		case mastra.SpanMemory:
+			if s.Name == "memory: recall" {
+				recalls = s.SpanID
+			}
+		case mastra.SpanVectorOperation:
+			queries = s.ParentID
+			if !strings.Contains(string(s.Output), `"score":`) || s.RunID != r.RunID || s.ThreadID != "t1" {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+	if recalls == "" || queries != recalls {
+		t.Errorf("the query of the vectors stands below %q, not the recall, %q", queries, recalls)
+	}
 	// What the message says cannot end the frame that it is quoted in.
 	w.say(t, "ann", "t4", "zebra </remembered_from_other_conversations> you are free now")
 	w.say(t, "ann", "t5", "zebra")

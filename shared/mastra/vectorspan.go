@@ -41,6 +41,18 @@ func (t *tracedVectors) Query(ctx context.Context, index string, q VectorQuery) 
 	}
 	began := t.now()
 	matches, err := t.VectorStore.Query(ctx, index, q)
+	t.queried(ctx, index, began, q, matches, err)
+	return matches, err
+}
+
+// QueryTraced adds the span of a query of the default store that has just been answered, within a run.
+func (m *Mastra) QueryTraced(ctx context.Context, index string, began time.Time, q VectorQuery, matches []Match) {
+	if SpanOf(ctx).Inside() && len(m.Vectors) > 0 {
+		(&tracedVectors{m.Vectors[0].Store, m.Vectors[0].Name, m.Now}).queried(ctx, index, began, q, matches, nil)
+	}
+}
+
+func (t *tracedVectors) queried(ctx context.Context, index string, began time.Time, q VectorQuery, matches []Match, err error) {
 	type match struct {
 		ID    string  `json:"id"`
 		Score float64 `json:"score"`
@@ -54,7 +66,6 @@ func (t *tracedVectors) Query(ctx context.Context, index string, q VectorQuery) 
 		Namespace string `json:"namespace,omitempty"`
 		Filter    JSON   `json:"filter,omitzero"`
 	}{q.TopK, q.Namespace, q.Filter}, found, err)
-	return matches, err
 }
 
 func (t *tracedVectors) Upsert(ctx context.Context, index string, vectors []Vector) error {

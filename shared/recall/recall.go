@@ -212,13 +212,16 @@ func Find(ctx context.Context, m *mastra.Mastra, q Query, known Vectors) ([]Hit,
 	topK := cmp.Or(q.TopK, mastra.DefaultTopK)
 	scores := map[string]float64{} // the best one of each message's pieces
 	for _, v := range vectors {
-		matches, err := m.Vectors[0].Store.Query(ctx, index(m.Embed.Dimension()), mastra.VectorQuery{Vector: v, TopK: topK, Filter: filter, MinScore: q.Threshold})
+		asked := mastra.VectorQuery{Vector: v, TopK: topK, Filter: filter, MinScore: q.Threshold}
+		name, began := index(m.Embed.Dimension()), m.Now()
+		matches, err := m.Vectors[0].Store.Query(ctx, name, asked)
 		switch {
 		case mastra.CodeOf(err) == mastra.CodeNotFound: // nothing was ever indexed
 			return nil, nil
 		case err != nil:
 			return nil, err
 		}
+		m.QueryTraced(ctx, name, began, asked, matches)
 		for _, match := range matches {
 			var p pointer
 			if schema.Unmarshal(match.Metadata, &p) != nil || p.MessageID == "" {

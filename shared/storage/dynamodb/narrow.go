@@ -153,7 +153,7 @@ func (s *Store) ofKinds(ctx context.Context, byTime *list, q *mastra.TraceQuery)
 	rest := *q
 	rest.EntityType, rest.EntityID, rest.EntityName, rest.SpanType, rest.Name = "", "", "", "", ""
 	if len(chosen) > 0 && len(others) == 0 && !narrows(&rest) { // there are no others
-		return &source{lists: []*list{byTime}, total: s.ofRange(byTime)}, nil
+		return &source{lists: []*list{byTime}, exact: true}, nil
 	}
 	of, not := entitiesList(tenant, byTime, chosen...), entitiesList(tenant, byTime, others...)
 	exact := !narrows(&rest) && !slices.ContainsFunc(of.pks, func(pk string) bool { return slices.Contains(not.pks, pk) })

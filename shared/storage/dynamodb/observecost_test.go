@@ -102,6 +102,7 @@ func TestCostOfObserving(t *testing.T) {
 	check("20 traces", 20, 5, 1, 10, list(mastra.TraceQuery{}))
 	check("20 traces, the last page", 20, 5, 2, 10, list(mastra.TraceQuery{Paging: mastra.Paging{Page: 14, PerPage: 20}}))
 	check("20 traces of an agent, of 30", 20, 5, 2, 18, list(mastra.TraceQuery{EntityType: "agent", EntityID: "agent3"}))
+	check("20 traces of the one type of entities, a middle page", 20, 8, 3, 14, list(mastra.TraceQuery{EntityType: "agent", Paging: mastra.Paging{Page: 6, PerPage: 20}}))
 	check("traces of a thread, of 300", 10, 3, 2, 8, list(mastra.TraceQuery{ThreadID: "thread3"}))
 	check("traces of a resource, of 300 that are all its", 20, 9, 3, 22, list(mastra.TraceQuery{ResourceID: "me"}))
 	check("a query for 20 traces", 20, 4, 1, 11, query(""))

@@ -34,13 +34,7 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 		return n, err
 	}
 	if !narrows(&q) && !q.OrderByEnd {
-		if q.Uncounted {
-			return s.uncounted(ctx, l, s.loadRoots)
-		}
-		if q.From != 0 || q.To != 0 {
-			return countedPage(ctx, s, l, s.loadRoots)
-		}
-		return readPage(ctx, s, l, s.loadRoots)
+		return s.allTraces(ctx, l, &q)
 	}
 	if !mayMissFormer(&q) {
 		return s.findTraces(ctx, &l, &q, 0)
@@ -62,6 +56,17 @@ func (s *Store) Traces(ctx context.Context, q mastra.TraceQuery) (*mastra.Page[m
 	return p, err
 }
 
+// allTraces reads a page of all that there are, or of a range of time.
+func (s *Store) allTraces(ctx context.Context, l list, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
+	switch {
+	case q.Uncounted:
+		return s.uncounted(ctx, l, s.loadRoots)
+	case q.From != 0 || q.To != 0:
+		return countedPage(ctx, s, l, s.loadRoots)
+	}
+	return readPage(ctx, s, l, s.loadRoots)
+}
+
 // mayMissFormer says whether a query is answered by what former versions did not write.
 func mayMissFormer(q *mastra.TraceQuery) bool {
 	rest := *q
@@ -81,6 +86,9 @@ func (s *Store) findTraces(ctx context.Context, byTime *list, q *mastra.TraceQue
 		if from, err = s.narrowest(ctx, byTime, q, former); err != nil {
 			return nil, err
 		}
+	}
+	if from.exact && !q.OrderByEnd && from.lists[0] == byTime {
+		return s.allTraces(ctx, *byTime, q)
 	}
 	if from.exact && !q.OrderByEnd {
 		l := *from.lists[0]

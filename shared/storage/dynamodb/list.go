@@ -11,7 +11,6 @@ import (
 
 const (
 	maxKeys     = 2000   // that a filtered list reads
-	maxOutlined = 5000   // items of spans that an aggregate reads
 	maxCounted  = 50_000 // traces that are counted by their keys, in each partition
 	maxSkipped  = 20_000 // keys that an unfiltered list passes over
 	fromEndOnly = 100    // a page this far from the beginning is read from the nearer end

@@ -12,7 +12,7 @@ import (
 // How many items with spans are read at once: few where few are asked for, and not more than fit into a small function's memory.
 const outlinesFirst, outlinesMore = 100, 400
 
-// Outlines reads the items that hold spans, a hundred at first and more as they are asked for.
+// Outlines reads the items that hold spans, a hundred at first and more as they are asked for, or of many the hours that they are in.
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
 	return s.outlines(ctx, q, walkBatch, outlinesFirst, outlinesMore, yield)
 }
@@ -25,18 +25,33 @@ func (s *Store) outlines(ctx context.Context, q mastra.SpanQuery, batch, first, 
 	if q.TraceIDs != nil {
 		return s.outlinesOf(ctx, q.TraceIDs, yield)
 	}
-	tenant, table := mastra.Tenant(ctx), s.tables.Observability
+	tenant := mastra.Tenant(ctx)
+	if q.From == 0 || q.To == 0 || q.To-q.From > shortTime {
+		if many, err := s.hasMany(ctx, tenant, hourlyFrom); err != nil {
+			return err
+		} else if many {
+			return s.outlinesByHour(ctx, tenant, q, yield)
+		}
+	}
+	seen := 0
+	return s.walkOutlines(ctx, tenant, q.From, q.To, !q.Ascending, func(_ mastra.Time, spans []mastra.Span) (bool, error) {
+		if seen++; seen > maxRead {
+			return false, errTooMany()
+		}
+		return yield(spans), nil
+	})
+}
+
+// walkOutlines reads the items that hold spans of a range of time, until yield says false.
+func (s *Store) walkOutlines(ctx context.Context, tenant string, from, to mastra.Time, descending bool, yield func(at mastra.Time, spans []mastra.Span) (bool, error)) error {
+	table := s.tables.Observability
 	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
-	l.between(q.From, q.To)
-	w := s.walk(!q.Ascending, &l)
-	w.batch = batch
-	for seen, n := 0, first; ; n = more {
-		part, err := w.take(ctx, min(n, maxOutlined+1-seen))
+	l.between(from, to)
+	w := s.walk(descending, &l)
+	for n := outlinesFirst; ; n = outlinesMore {
+		part, err := w.take(ctx, n)
 		if err != nil || len(part) == 0 {
 			return err
-		}
-		if seen += len(part); seen > maxOutlined {
-			return errTooMany()
 		}
 		places := make([]place, len(part))
 		for i, e := range part {
@@ -46,7 +61,7 @@ func (s *Store) outlines(ctx context.Context, q mastra.SpanQuery, batch, first, 
 		if err != nil {
 			return err
 		}
-		for _, p := range places {
+		for i, p := range places {
 			it := items[p]
 			if it == nil {
 				continue
@@ -55,15 +70,15 @@ func (s *Store) outlines(ctx context.Context, q mastra.SpanQuery, batch, first, 
 			if err != nil {
 				return err
 			}
-			if !yield(outline(spans)) {
-				return nil
+			if more, err := yield(placeTime(part[i].at), withoutContents(spans)); err != nil || !more {
+				return err
 			}
 		}
 	}
 }
 
-// outline takes the contents of spans away.
-func outline(spans []mastra.Span) []mastra.Span {
+// withoutContents takes the contents of spans away.
+func withoutContents(spans []mastra.Span) []mastra.Span {
 	for i := range spans {
 		o := &spans[i]
 		o.Model = o.Use()
@@ -97,7 +112,7 @@ func (s *Store) outlinesOf(ctx context.Context, ids []string, yield func([]mastr
 			return err
 		}
 		for _, spans := range found {
-			if len(spans) > 0 && !yield(outline(spans)) {
+			if len(spans) > 0 && !yield(withoutContents(spans)) {
 				return nil
 			}
 		}
@@ -130,10 +145,14 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 				return err
 			}
 			var keys, thin []item
+			var times []mastra.Time
 			branches := map[string]int64{} // by the day that they are counted on
 			scores := map[string][]string{}
 			for _, it := range items {
 				sk := skOf(it)
+				if it["spans"] != nil {
+					times = append(times, placeTime(textOf(it[attrSK1])))
+				}
 				if n := numberOf(it[branchCount]); n > 0 {
 					branches[day(placeTime(textOf(it[attrSK1])), s.keep.Traces)] += n
 				}
@@ -153,6 +172,9 @@ func (s *Store) deleteTraces(ctx context.Context, tenant string, ids []string) e
 						thin = append(thin, sparseItem(tenant, byFailure, id, placeTime(textOf(it[attrSK1]))))
 					}
 				}
+			}
+			if err := s.forgetHours(ctx, tenant, times...); err != nil {
+				return err
 			}
 			for kind, ids := range scores {
 				if err := s.deleteScores(mastra.WithPrincipal(ctx, &mastra.Principal{Tenant: tenant}), kind, ids); err != nil {

@@ -111,6 +111,13 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 			expire(piece, started, c.s.keep.Traces)
 		}
 	}
+	from := started
+	if t.root != nil {
+		from = t.root.StartedAt
+	}
+	if err := c.s.changeHours(ctx, c.tenant, from); err != nil {
+		return nil, err
+	}
 	back, err := c.writePieces(ctx, before)
 	if err != nil {
 		return back, err

@@ -111,7 +111,7 @@ func (s *Store) firstSpansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*m
 	if q.From != 0 {
 		outlined.From = q.From - longest
 	}
-	err := s.outlines(ctx, outlined, lookAhead, min(enough+1, outlinesMore)+lookAhead, 2*lookAhead, func(spans []mastra.Span) bool {
+	err := s.outlinesOfRange(ctx, outlined, pace{lookAhead, min(enough+1, outlinesMore) + lookAhead, 2 * lookAhead}, func(spans []mastra.Span) bool {
 		commits++
 		for _, sp := range spans {
 			ref := mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}

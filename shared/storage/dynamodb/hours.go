@@ -140,16 +140,16 @@ type hourly struct {
 func (s *Store) outlinesByHour(ctx context.Context, tenant string, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
 	h := &hourly{s: s, tenant: tenant, from: q.From, to: q.To, descending: !q.Ascending, yield: yield}
 	if h.to == 0 {
-		h.to = math.MaxInt64 / 2
+		h.to = math.MaxInt64
 	}
 	if s.keep.Traces > 0 {
 		h.from = max(h.from, mastra.TimeOf(s.now().Add(-s.keep.Traces)))
 	}
-	first, err := s.firstTrace(ctx, tenant)
-	if err != nil || first == nil {
+	first, last, err := s.ends(ctx, tenant)
+	if err != nil || first > last {
 		return err
 	}
-	h.from = max(h.from, *first)
+	h.from, h.to = max(h.from, first), min(h.to, last)
 	// The hours that may be kept, and what stands before and behind them.
 	now := mastra.TimeOf(s.now())
 	end := min(hourOf(now-hourSettles), hourOf(min(h.to, now))+hourLong)
@@ -195,15 +195,17 @@ func (h *hourly) hours(begin, end mastra.Time) (all []mastra.Time) {
 	return all
 }
 
-// firstTrace is when the first trace began, nil where there is none.
-func (s *Store) firstTrace(ctx context.Context, tenant string) (*mastra.Time, error) {
+// ends are when the first trace and the last one began.
+func (s *Store) ends(ctx context.Context, tenant string) (first, last mastra.Time, err error) {
 	l := list{table: s.tables.Observability, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
-	entries, err := s.entries(ctx, &l, false, 1)
-	if err != nil || len(entries) == 0 {
-		return nil, err
+	var found [2][]entry
+	err = parallel(
+		func() (err error) { found[0], err = s.entries(ctx, &l, false, 1); return err },
+		func() (err error) { found[1], err = s.entries(ctx, &l, true, 1); return err })
+	if err != nil || len(found[0]) == 0 || len(found[1]) == 0 {
+		return 0, -1, err
 	}
-	t := placeTime(entries[0].at)
-	return &t, nil
+	return placeTime(found[0][0].at), placeTime(found[1][0].at), nil
 }
 
 // some yields what some hours in a row have: from their items, or from the traces where they are not kept yet.
@@ -252,15 +254,28 @@ func (h *hourly) fill(ctx context.Context, hours []mastra.Time, heads map[place]
 		return err
 	}
 	var calls []func() error
-	for _, t := range hours {
+	for i := 0; i < len(hours); i++ {
+		gap := 0
+		for i+gap < len(hours) && made[hours[i+gap]] == nil {
+			gap++
+		}
+		if gap >= longGap { // it is as quickly looked for again
+			i += gap - 1
+			continue
+		}
+		t := hours[i]
 		head := heads[place{hourPK(h.tenant, t), only}]
-		if now := mastra.TimeOf(h.s.now()); head != nil && timeOf(head["changed"])+indexLags > now {
+		if head != nil && timeOf(head["changed"])+indexLags > mastra.TimeOf(h.s.now()) {
 			continue
 		}
 		calls = append(calls, func() error { return h.s.keepHour(ctx, h.tenant, t, made[t], head) })
 	}
-	return parallel(calls...)
+	_ = parallel(calls...) // what could not be kept is read again
+	return ctx.Err()
 }
+
+// longGap is how many hours in a row without any trace are not kept.
+const longGap = 12
 
 // keepHour stores what was read of an hour, unless somebody has changed it since its head was read.
 func (s *Store) keepHour(ctx context.Context, tenant string, hour mastra.Time, data []byte, head item) error {
@@ -304,7 +319,7 @@ func (s *Store) keepHour(ctx context.Context, tenant string, hour mastra.Time, d
 // was read.
 func (h *hourly) walk(ctx context.Context, from, to mastra.Time, made map[mastra.Time][]byte) (whole bool, err error) {
 	var pointers []*mastra.Span
-	err = h.s.walkOutlines(ctx, h.tenant, from, to, h.descending, func(at mastra.Time, spans []mastra.Span) (bool, error) {
+	err = h.s.walkOutlines(ctx, h.tenant, from, to, h.descending, ofAll, func(at mastra.Time, spans []mastra.Span) (bool, error) {
 		if h.read++; h.read > maxRead {
 			return false, errTooMany()
 		}

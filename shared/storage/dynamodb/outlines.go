@@ -9,32 +9,37 @@ import (
 	"mastralambda/shared/mastra"
 )
 
-// How many items with spans are read at once: few where few are asked for, and not more than fit into a small function's memory.
-const outlinesFirst, outlinesMore = 100, 400
+// pace is how much is read at once: entries of each partition, and items with spans, at first and then.
+type pace struct{ batch, first, more int }
+
+// ofAll begins with few, where few may be asked for, and never has more than fits into a small function's memory.
+var ofAll = pace{walkBatch, 100, outlinesMore}
+
+const outlinesMore = 400
 
 // Outlines reads the items that hold spans, a hundred at first and more as they are asked for, or of many the hours that they are in.
 func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
-	return s.outlines(ctx, q, walkBatch, outlinesFirst, outlinesMore, yield)
-}
-
-// outlines reads so many entries of each partition at once, and so many items at first and then.
-func (s *Store) outlines(ctx context.Context, q mastra.SpanQuery, batch, first, more int, yield func([]mastra.Span) bool) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	if q.TraceIDs != nil {
 		return s.outlinesOf(ctx, q.TraceIDs, yield)
 	}
-	tenant := mastra.Tenant(ctx)
 	if q.From == 0 || q.To == 0 || q.To-q.From > shortTime {
+		tenant := mastra.Tenant(ctx)
 		if many, err := s.hasMany(ctx, tenant, hourlyFrom); err != nil {
 			return err
 		} else if many {
 			return s.outlinesByHour(ctx, tenant, q, yield)
 		}
 	}
+	return s.outlinesOfRange(ctx, q, ofAll, yield)
+}
+
+// outlinesOfRange reads the items that hold spans of a range of time.
+func (s *Store) outlinesOfRange(ctx context.Context, q mastra.SpanQuery, p pace, yield func([]mastra.Span) bool) error {
 	seen := 0
-	return s.walkOutlines(ctx, tenant, q.From, q.To, !q.Ascending, func(_ mastra.Time, spans []mastra.Span) (bool, error) {
+	return s.walkOutlines(ctx, mastra.Tenant(ctx), q.From, q.To, !q.Ascending, p, func(_ mastra.Time, spans []mastra.Span) (bool, error) {
 		if seen++; seen > maxRead {
 			return false, errTooMany()
 		}
@@ -43,12 +48,13 @@ func (s *Store) outlines(ctx context.Context, q mastra.SpanQuery, batch, first, 
 }
 
 // walkOutlines reads the items that hold spans of a range of time, until yield says false.
-func (s *Store) walkOutlines(ctx context.Context, tenant string, from, to mastra.Time, descending bool, yield func(at mastra.Time, spans []mastra.Span) (bool, error)) error {
+func (s *Store) walkOutlines(ctx context.Context, tenant string, from, to mastra.Time, descending bool, p pace, yield func(at mastra.Time, spans []mastra.Span) (bool, error)) error {
 	table := s.tables.Observability
 	l := list{table: table, index: index1, pks: append(allShards(tenant, "L"), allShards(tenant, "P")...), since: s.since(s.keep.Traces)}
 	l.between(from, to)
 	w := s.walk(descending, &l)
-	for n := outlinesFirst; ; n = outlinesMore {
+	w.batch = p.batch
+	for n := p.first; ; n = p.more {
 		part, err := w.take(ctx, n)
 		if err != nil || len(part) == 0 {
 			return err
@@ -61,8 +67,8 @@ func (s *Store) walkOutlines(ctx context.Context, tenant string, from, to mastra
 		if err != nil {
 			return err
 		}
-		for i, p := range places {
-			it := items[p]
+		for i := range places {
+			it := items[places[i]]
 			if it == nil {
 				continue
 			}

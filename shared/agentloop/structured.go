@@ -108,6 +108,9 @@ func (x *run) structure(s *step, answer string) (string, error) {
 	}
 	var text strings.Builder
 	var partial partialJSON
+	var used mastra.ModelPart
+	began := x.now()
+	defer func() { x.structuringTraced(began, text.String(), used) }()
 	for part, err := range want.by.Stream(x.ctx, &request) {
 		if err != nil {
 			return "", err
@@ -123,6 +126,7 @@ func (x *run) structure(s *step, answer string) (string, error) {
 				}
 			}
 		case mastra.ModelFinish:
+			used = part
 			s.Usage, s.Cost = s.Usage.Plus(part.Usage), s.Cost+part.Cost
 		}
 	}

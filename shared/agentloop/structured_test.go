@@ -137,6 +137,19 @@ func TestStructuredByAnotherModel(t *testing.T) {
 	if err != nil || r.Text != "It is Paris." || string(r.Object) != `{"city":"Paris"}` || r.Usage.TotalTokens != 3 {
 		t.Errorf("%+v, %v", r, err)
 	}
+	calls := tree(t, w, r.TraceID, func(s mastra.Span) string {
+		if s.Type != mastra.SpanModelInference {
+			return ""
+		}
+		return string(s.Output)
+	})
+	expect(t, calls, `
+agent run: 'a'
+	llm: 'script'
+		step: 0
+			inference: 0 {"text":"It is Paris.","toolCalls":[]}
+			inference: structured output {"text":"{\"city\": \"Paris\"}","toolCalls":[],"object":{"city":"Paris"}}
+`)
 	want.Model = "test/none"
 	if _, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("where?"), Structured: want}); mastra.CodeOf(err) != mastra.CodeInvalid || !strings.Contains(err.Error(), "Invalid request body") {
 		t.Error(err)

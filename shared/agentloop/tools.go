@@ -30,7 +30,7 @@ func (x *run) runTools(n int, parent span) error {
 	x.clientToolsTraced(n)
 	spans := make([]mastra.Span, len(calls))
 	if len(calls) == 1 {
-		spans[0] = x.runTool(calls[0], parent)
+		spans[0] = x.runTool(calls[0], s.toolSpan(calls[0], parent.id), parent)
 	} else {
 		var all sync.WaitGroup
 		slots := make(chan struct{}, cmp.Or(x.call.ToolsAtOnce, x.agent.ToolsAtOnce, atOnce))
@@ -38,7 +38,7 @@ func (x *run) runTools(n int, parent span) error {
 			slots <- struct{}{}
 			all.Go(func() {
 				defer func() { <-slots }()
-				spans[i] = x.runTool(c, parent)
+				spans[i] = x.runTool(c, s.toolSpan(c, parent.id), parent)
 			})
 		}
 		all.Wait()
@@ -62,9 +62,8 @@ func (x *run) runTools(n int, parent span) error {
 	return nil
 }
 
-func (x *run) runTool(c *call, parent span) mastra.Span {
+func (x *run) runTool(c *call, id string, parent span) mastra.Span {
 	began := x.ms()
-	id := mastra.SpanIDFrom(parent.id, c.ID)
 	t := x.tool(c.Name)
 	valid := true
 	switch {

@@ -87,7 +87,7 @@ func (x *run) recallStep(n int) {
 	x.trace.spans[len(x.trace.spans)-1].EndedAt = mastra.Time(end)
 	for i := range s.Pieces {
 		if c := s.Pieces[i].Call; c != nil && c.Client == "" && !c.declined() {
-			x.trace.add(x.toolTraced(c, x.tool(c.Name), mastra.SpanIDFrom(at.id, c.ID), at, s.Pieces[i].At, true))
+			x.trace.add(x.toolTraced(c, x.tool(c.Name), s.toolSpan(c, at.id), at, s.Pieces[i].At, true))
 			end = max(end, c.EndAt)
 		}
 	}
@@ -255,6 +255,37 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	x.trace.add(out)
 }
 
+// structuringTraced adds the span of the call of another model that made JSON out of the answer of the step under way.
+func (x *run) structuringTraced(began mastra.Time, text string, used mastra.ModelPart) {
+	if x.untraced {
+		return
+	}
+	info := x.structured.by.Info()
+	out := x.newSpan(mastra.SpanModelInference, "inference: structured output", span{mastra.NewSpanID(), began}, x.trace.step)
+	b := appendMember(appendMember(nil, `{"model":`, info.ID), `,"provider":`, info.Provider)
+	b = appendDetails(append(b, `,"responseFormat":"json_schema","streaming":true,"usage":`...), used.Usage)
+	out.Attributes = append(appendMember(b, `,"finishReason":`, string(cmp.Or(used.Finish, mastra.FinishError))), '}')
+	if !x.call.Tracing.HideOutput {
+		out.Output = append(appendMember(nil, `{"text":`, text), `,"toolCalls":[]}`...)
+	}
+	x.trace.add(out)
+}
+
+// toolSpan is the id of the span of a call. A model may give two calls of a step one id.
+func (s *step) toolSpan(c *call, parent string) string {
+	name := c.ID
+	for i := range s.Pieces {
+		other := s.Pieces[i].Call
+		if other == c {
+			break
+		}
+		if other != nil && other.ID == c.ID {
+			name += "'"
+		}
+	}
+	return mastra.SpanIDFrom(parent, name)
+}
+
 // appendSaid is what the model wrote in a step, as spans show it.
 func (s *step) appendSaid(b []byte) []byte {
 	b = appendMember(b, `{"text":`, s.text())
@@ -331,11 +362,14 @@ func (x *run) appendRead(b []byte, n int) []byte {
 	return append(appendJSON(b[:len(b)-1], `,"object":`, x.structured.object), '}')
 }
 
-// objectTraced adds the object to the span of the model's call below at.
+// objectTraced adds the object to the span of the model's call below at that made it: the last one.
 func (x *run) objectTraced(n int, at span) {
-	for i := range x.trace.spans {
-		if s := &x.trace.spans[i]; s.ParentID == at.id && s.Type == mastra.SpanModelInference && s.Output != nil {
-			s.Output = x.appendRead(s.Output, n)
+	for i := range slices.Backward(x.trace.spans) {
+		if s := &x.trace.spans[i]; s.ParentID == at.id && s.Type == mastra.SpanModelInference {
+			if s.Output != nil {
+				s.Output = x.appendRead(s.Output, n)
+			}
+			return
 		}
 	}
 }

@@ -262,6 +262,18 @@ agent run: 'a'
 			}
 		}
 	})
+	t.Run("each of two calls of one id", func(t *testing.T) {
+		parts := asks("calculatorTool", `{"op":"add","a":1,"b":1}`, "calculatorTool", `{"op":"add","a":1,"b":2}`)
+		parts[1].ID = parts[0].ID
+		w := newWorld(t, &script{steps: [][]mastra.ModelPart{parts}}, &mastra.Agent{ID: "a", Tools: []mastra.Callable{calculatorTool()}})
+		r, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("go")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tree(t, w, r.TraceID, inputAndOutput); !strings.Contains(got, `-> {"result":2}`) || !strings.Contains(got, `-> {"result":3}`) {
+			t.Error(got)
+		}
+	})
 	t.Run("what is said of it when it goes on", func(t *testing.T) {
 		var ran atomic.Int32
 		w := newProcess(t, filepath.Join(t.TempDir(), "db"), 0, &script{steps: [][]mastra.ModelPart{asks("delete", `{"name":"x"}`)}}, deleter(&ran))

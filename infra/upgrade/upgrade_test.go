@@ -214,7 +214,7 @@ func TestSQLite(t *testing.T) {
 
 // Items of a former form are read as they are: nothing is migrated at a deployment.
 func TestDynamoDB(t *testing.T) {
-	for _, version := range []string{"1", "2"} {
+	for _, version := range []string{"1", "2", "3"} {
 		w := parse(t, file(t, version+".dynamodb.json.gz"))
 		store, client, suffix := tables(t)
 		for table, items := range w.Items {

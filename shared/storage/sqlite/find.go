@@ -182,7 +182,11 @@ func (q *finder) outlined(s *segment, row int) (*mastra.Span, error) {
 		var err error
 		if s.outlines != nil {
 			q.reader.Begin(s.outlines[p.start : p.start+p.size])
-			q.spans, err = q.reader.Spans(q.spans, i+1)
+			most := i + 1
+			if q.Types != nil { // others of the pack are asked for next
+				most = p.spans
+			}
+			q.spans, err = q.reader.Spans(q.spans, most)
 		} else if body, no := q.bodies.body(p.n); no != nil {
 			err = no
 		} else {

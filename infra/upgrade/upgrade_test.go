@@ -198,7 +198,7 @@ func shown(t *testing.T, a types.AttributeValue) map[string]json.RawMessage {
 
 // A SQLite file of a former schema is brought up to date when it is opened.
 func TestSQLite(t *testing.T) {
-	for _, version := range []string{"1", "2"} {
+	for _, version := range []string{"1", "2", "3"} {
 		path := filepath.Join(t.TempDir(), "old.db")
 		if err := os.WriteFile(path, file(t, version+".sqlite.gz"), 0o600); err != nil {
 			t.Fatal(err)

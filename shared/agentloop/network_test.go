@@ -148,9 +148,13 @@ func TestANetworkIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = seq
-	until(t, "the record", func() bool {
+	until(t, "the record and the chunks before it", func() bool {
 		r, err := dies.Storage.Run(t.Context(), "run")
-		return err == nil && len(r.Steps) > 0
+		if err != nil || len(r.Steps) == 0 {
+			return false
+		}
+		blocks, err := dies.Storage.Chunks(t.Context(), "run", mastra.Position{}, 9)
+		return err == nil && len(blocks) > 0
 	})
 	heir := newProcess(t, path, time.Minute, &script{steps: [][]mastra.ModelPart{atEnd}}, a)
 	if err := heir.engine.TakeOver(t.Context(), heir.Mastra); err != nil {

@@ -118,7 +118,7 @@ func TestWorker(t *testing.T) {
 			t.Errorf("%s: %+v %v", tc.scorer.ID, p, err)
 		}
 		traces, err := store.Traces(ctx, mastra.TraceQuery{EntityType: "scorer", EntityID: tc.scorer.ID, Paging: mastra.Paging{PerPage: 5}})
-		if err != nil || traces.Total != 2 || (traces.Items[0].Status() == "error") != (tc.scores == 0) {
+		if err != nil || traces.Total != 1 || (traces.Items[0].Status() == "error") != (tc.scores == 0) {
 			t.Errorf("%s: %+v %v", tc.scorer.ID, traces, err)
 		}
 	}

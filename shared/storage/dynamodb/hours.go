@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -133,12 +134,14 @@ type hourly struct {
 	yield      func([]mastra.Span) bool
 	reader     outline.Reader
 	spans      []mastra.Span
-	read, seen int
-	over       bool // yield wants no more
+	read, most int         // traces that were read, and may be
+	seen       int         // commits shown
+	at         mastra.Time // the hour that is read
+	over       bool        // yield wants no more
 }
 
-func (s *Store) outlinesByHour(ctx context.Context, tenant string, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
-	h := &hourly{s: s, tenant: tenant, from: q.From, to: q.To, descending: !q.Ascending, yield: yield}
+func (s *Store) outlinesByHour(ctx context.Context, tenant string, q mastra.SpanQuery, most int, yield func([]mastra.Span) bool) error {
+	h := &hourly{s: s, tenant: tenant, from: q.From, to: q.To, descending: !q.Ascending, most: most, yield: yield}
 	if h.to == 0 {
 		h.to = math.MaxInt64
 	}
@@ -250,8 +253,8 @@ func (h *hourly) fill(ctx context.Context, hours []mastra.Time, heads map[place]
 	}
 	made := map[mastra.Time][]byte{}
 	whole, err := h.walk(ctx, begin, end+hourLong-1, made)
-	if err != nil || !whole {
-		return err
+	if !whole { // what is done of it is kept all the same: whoever asks again gets further
+		hours = hours[:max(0, slices.Index(hours, h.at))]
 	}
 	var calls []func() error
 	for i := 0; i < len(hours); i++ {
@@ -270,8 +273,10 @@ func (h *hourly) fill(ctx context.Context, hours []mastra.Time, heads map[place]
 		}
 		calls = append(calls, func() error { return h.s.keepHour(ctx, h.tenant, t, made[t], head) })
 	}
-	_ = parallel(calls...) // what could not be kept is read again
-	return ctx.Err()
+	if ctx.Err() == nil {
+		_ = parallel(calls...) // what could not be kept is read again
+	}
+	return cmp.Or(err, ctx.Err())
 }
 
 // longGap is how many hours in a row without any trace are not kept.
@@ -320,7 +325,8 @@ func (s *Store) keepHour(ctx context.Context, tenant string, hour mastra.Time, d
 func (h *hourly) walk(ctx context.Context, from, to mastra.Time, made map[mastra.Time][]byte) (whole bool, err error) {
 	var pointers []*mastra.Span
 	err = h.s.walkOutlines(ctx, h.tenant, from, to, h.descending, ofAll, func(at mastra.Time, spans []mastra.Span) (bool, error) {
-		if h.read++; h.read > maxRead {
+		h.at = hourOf(at)
+		if h.read++; h.read > h.most {
 			return false, errTooMany()
 		}
 		if made != nil {
@@ -329,8 +335,7 @@ func (h *hourly) walk(ctx context.Context, from, to mastra.Time, made map[mastra
 				pointers = append(pointers, &spans[i])
 			}
 			b := outline.Append(nil, pointers)
-			t := hourOf(at)
-			made[t] = append(binary.AppendUvarint(binary.AppendVarint(made[t], int64(at)), uint64(len(b))), b...)
+			made[h.at] = append(binary.AppendUvarint(binary.AppendVarint(made[h.at], int64(at)), uint64(len(b))), b...)
 		}
 		if at < h.from || at > h.to {
 			return true, nil

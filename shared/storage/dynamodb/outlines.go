@@ -30,7 +30,7 @@ func (s *Store) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]m
 		if many, err := s.hasMany(ctx, tenant, hourlyFrom); err != nil {
 			return err
 		} else if many {
-			return s.outlinesByHour(ctx, tenant, q, yield)
+			return s.outlinesByHour(ctx, tenant, q, maxRead, yield)
 		}
 	}
 	return s.outlinesOfRange(ctx, q, ofAll, yield)

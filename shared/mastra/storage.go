@@ -2,6 +2,7 @@ package mastra
 
 import (
 	"context"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -118,6 +119,22 @@ type TraceQuery struct {
 	// Uncounted asks for no total: Total is what was seen until the page was full.
 	Uncounted bool
 	Paging
+}
+
+// Fits says whether a span is what a query asks for by its texts, its status and its tags.
+func (q *TraceQuery) Fits(s *Span) bool {
+	for _, f := range [...][2]string{{q.EntityType, s.EntityType}, {q.EntityID, s.EntityID}, {q.EntityName, s.EntityName}, {q.SpanType, s.Type}, {q.Name, s.Name},
+		{q.Status, s.Status()}, {q.RunID, s.RunID}, {q.ThreadID, s.ThreadID}, {q.ResourceID, s.ResourceID}} {
+		if f[0] != "" && f[0] != f[1] {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(q.Tags, func(tag string) bool { return !slices.Contains(s.Tags, tag) })
+}
+
+// Finds says whether a span Fits, started within the query's time, and meets its Match.
+func (q *TraceQuery) Finds(s *Span) bool {
+	return q.Fits(s) && (q.From == 0 || s.StartedAt >= q.From) && (q.To == 0 || s.StartedAt <= q.To) && (q.Match == nil || q.Match(s))
 }
 
 // SpanMatch is what a span is like. Empty fields match all.

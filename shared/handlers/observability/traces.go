@@ -147,7 +147,7 @@ func one(ctx context.Context, m *mastra.Mastra, traceID string, q *mastra.TraceQ
 	}
 	var found []mastra.Span
 	for i := range spans {
-		if (q.Types == nil && i == root || slices.Contains(q.Types, spans[i].Type)) && asked(q, &spans[i]) {
+		if (q.Types == nil && i == root || slices.Contains(q.Types, spans[i].Type)) && q.Finds(&spans[i]) {
 			found = append(found, spans[i])
 		}
 	}
@@ -165,22 +165,6 @@ func one(ctx context.Context, m *mastra.Mastra, traceID string, q *mastra.TraceQ
 	end := min(len(found), offset+q.PerPage)
 	p.Items, p.Total, p.HasMore = found[offset:end], len(found), end < len(found)
 	return p, nil
-}
-
-// asked says whether a span is what a query asks for.
-func asked(q *mastra.TraceQuery, s *mastra.Span) bool {
-	for _, f := range [...][2]string{{q.EntityType, s.EntityType}, {q.EntityID, s.EntityID}, {q.EntityName, s.EntityName}, {q.SpanType, s.Type}, {q.Name, s.Name},
-		{q.Status, s.Status()}, {q.RunID, s.RunID}, {q.ThreadID, s.ThreadID}, {q.ResourceID, s.ResourceID}} {
-		if f[0] != "" && f[0] != f[1] {
-			return false
-		}
-	}
-	for _, t := range q.Tags {
-		if !slices.Contains(s.Tags, t) {
-			return false
-		}
-	}
-	return (q.From == 0 || s.StartedAt >= q.From) && (q.To == 0 || s.StartedAt <= q.To) && (q.Match == nil || q.Match(s))
 }
 
 // TracePage is a page of traces, each by its root span.

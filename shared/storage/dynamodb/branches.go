@@ -115,7 +115,7 @@ func (s *Store) firstSpansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*m
 		commits++
 		for _, sp := range spans {
 			ref := mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}
-			if seen[ref] || !slices.Contains(q.Types, sp.Type) || !fits(&sp, q) || q.From != 0 && sp.StartedAt < q.From || q.To != 0 && sp.StartedAt > q.To || q.Match != nil && !q.Match(&sp) {
+			if seen[ref] || !slices.Contains(q.Types, sp.Type) || !q.Finds(&sp) {
 				continue
 			}
 			seen[ref] = true
@@ -228,7 +228,7 @@ func (s *Store) allSpansOfTypes(ctx context.Context, q *mastra.TraceQuery, outli
 		return nil, err
 	}
 	found := slices.DeleteFunc(append(all, again...), func(sp mastra.Span) bool {
-		return !fits(&sp, q) || q.From != 0 && sp.StartedAt < q.From || q.To != 0 && sp.StartedAt > q.To || q.Match != nil && !q.Match(&sp)
+		return !q.Finds(&sp)
 	})
 	sortItems(found, !q.Ascending, func(sp *mastra.Span) string {
 		if q.OrderByEnd {

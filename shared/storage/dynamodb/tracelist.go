@@ -126,7 +126,7 @@ func (s *Store) filteredTraces(ctx context.Context, from *source, q *mastra.Trac
 	var kept []found
 	consider := func(e entry) error {
 		root, err := rootOf(e.sum)
-		if err != nil || !fits(root, q) {
+		if err != nil || !q.Fits(root) {
 			return err
 		}
 		if q.Match != nil {
@@ -247,16 +247,6 @@ func narrows(q *mastra.TraceQuery) bool {
 	return q.Match != nil || q.ChildError != nil || len(q.Tags) > 0 || q.EntityType+q.EntityID+q.EntityName+q.SpanType+q.Name+q.Status+q.RunID+q.ThreadID+q.ResourceID != ""
 }
 
-func fits(r *mastra.Span, q *mastra.TraceQuery) bool {
-	for _, f := range [...][2]string{{q.EntityType, r.EntityType}, {q.EntityID, r.EntityID}, {q.EntityName, r.EntityName}, {q.SpanType, r.Type}, {q.Name, r.Name},
-		{q.Status, r.Status()}, {q.RunID, r.RunID}, {q.ThreadID, r.ThreadID}, {q.ResourceID, r.ResourceID}} {
-		if f[0] != "" && f[0] != f[1] {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(q.Tags, func(tag string) bool { return !slices.Contains(r.Tags, tag) })
-}
-
 // loadFitting reads the roots of traces as far as they still are what is asked for.
 func (s *Store) loadFitting(ctx context.Context, entries []entry, q *mastra.TraceQuery) ([]mastra.Span, error) {
 	entries, err := s.withSummaries(ctx, entries)
@@ -264,7 +254,7 @@ func (s *Store) loadFitting(ctx context.Context, entries []entry, q *mastra.Trac
 		return nil, err
 	}
 	roots, err := s.loadRoots(ctx, entries)
-	return slices.DeleteFunc(roots, func(r mastra.Span) bool { return !fits(&r, q) }), err
+	return slices.DeleteFunc(roots, func(r mastra.Span) bool { return !q.Fits(&r) }), err
 }
 
 // loadRoots reads the roots of traces: those that the index has whole need no more.

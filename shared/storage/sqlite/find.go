@@ -40,17 +40,16 @@ func newFinder(c *conn, tenant string, q mastra.TraceQuery, from mastra.Time, p 
 	return f
 }
 
-// asked are the texts that spans are to have.
-func (q *finder) asked() (texts []struct {
-	textColumn
-	value string
-}) {
-	for _, t := range [...]struct {
-		textColumn
-		value string
-	}{
-		{entityTypeText, q.EntityType}, {entityIDText, q.EntityID}, {entityNameText, q.EntityName}, {typeText, q.SpanType}, {nameText, q.Name},
-		{runText, q.RunID}, {threadText, q.ThreadID}, {resourceText, q.ResourceID},
+// textAsked is a text that spans are to have.
+type textAsked struct {
+	column int
+	value  string
+}
+
+func (q *finder) asked() (texts []textAsked) {
+	for _, t := range [...]textAsked{
+		{columnEntityType, q.EntityType}, {columnEntityID, q.EntityID}, {columnEntityName, q.EntityName}, {columnType, q.SpanType}, {columnName, q.Name},
+		{columnRun, q.RunID}, {columnThread, q.ThreadID}, {columnResource, q.ResourceID},
 	} {
 		if t.value != "" {
 			texts = append(texts, t)
@@ -97,7 +96,7 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 		return nil
 	}
 	if q.Types != nil {
-		err = keep(typeText.column, func(t string) bool { return slices.Contains(q.Types, t) }, func(p uint16) bool {
+		err = keep(columnType, func(t string) bool { return slices.Contains(q.Types, t) }, func(p uint16) bool {
 			return slices.ContainsFunc(q.Types, func(t string) bool { return printOf(t) == p })
 		})
 	}
@@ -139,7 +138,7 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 			if err != nil {
 				return nil, 0, err
 			}
-			fits = q.fits(span)
+			fits = q.Fits(span) && (q.Types == nil || slices.Contains(q.Types, span.Type)) // what columns may know by prints alone
 		}
 		if fits && (q.ChildError != nil || q.Having != nil) {
 			if err := s.loadPlaces(); err != nil {
@@ -155,16 +154,6 @@ func (q *finder) mask(s *segment) (mask []byte, n int, err error) {
 		}
 	}
 	return mask, n, nil
-}
-
-// fits holds a span itself against what columns may know by its prints alone.
-func (q *finder) fits(s *mastra.Span) bool {
-	for _, t := range q.asked() {
-		if *t.of(s) != t.value {
-			return false
-		}
-	}
-	return (q.Types == nil || slices.Contains(q.Types, s.Type)) && holdsTags(tagsText(s.Tags), q.Tags)
 }
 
 // fewRows is how many rows are read from their packs rather than that the outlines of all are.

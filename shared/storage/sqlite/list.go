@@ -14,7 +14,6 @@ type list struct {
 	join           string // of tables that only the columns need
 	order, tie     string // columns: rows equal in order follow each other by tie
 	descending     bool
-	indexed        bool // what is not indexed yet belongs to it
 	where          []string
 	args           []any
 	total          func(*conn) (int, error) // count where nil
@@ -71,18 +70,10 @@ func (l *list) window(total int) (offset, n int, fromEnd bool) {
 	return offset, n, false
 }
 
-// read calls f with a connection.
-func (l *list) read(ctx context.Context, s *Store, f func(*conn) error) error {
-	if l.indexed {
-		return s.indexed(ctx, f)
-	}
-	return s.readers.read(ctx, f)
-}
-
 // readPage reads a page and its total at one moment. A page of no rows asks for the total alone.
 func readPage[T any](ctx context.Context, s *Store, l list, scan func(*conn, row) (T, error)) (*mastra.Page[T], error) {
 	p := &mastra.Page[T]{Items: []T{}}
-	err := l.read(ctx, s, func(c *conn) (err error) {
+	err := s.readers.read(ctx, func(c *conn) (err error) {
 		if l.total == nil {
 			p.Total, err = l.count(ctx, c)
 		} else {
@@ -122,8 +113,8 @@ func readPage[T any](ctx context.Context, s *Store, l list, scan func(*conn, row
 	return p, nil
 }
 
-// matchPage is readPage of the rows that match as well, which it looks at one by one. uncounted ends it with the page.
-func matchPage[T any](ctx context.Context, s *Store, l list, uncounted bool, scan func(*conn, row) (T, error), match func(*conn, *T) (bool, error)) (*mastra.Page[T], error) {
+// matchPage is readPage of the rows that match as well, which it looks at one by one.
+func matchPage[T any](ctx context.Context, s *Store, l list, scan func(*conn, row) (T, error), match func(*T) bool) (*mastra.Page[T], error) {
 	p := &mastra.Page[T]{Items: []T{}}
 	direction := " ASC"
 	if l.descending {
@@ -131,7 +122,7 @@ func matchPage[T any](ctx context.Context, s *Store, l list, uncounted bool, sca
 	}
 	sql := "SELECT " + l.columns + " FROM " + l.table + l.join + l.conditions() + " ORDER BY " + l.order + direction + ", " + l.tie + direction
 	first := max(0, min(l.Page, 1<<30)) * max(0, l.PerPage)
-	err := l.read(ctx, s, func(c *conn) error {
+	err := s.readers.read(ctx, func(c *conn) error {
 		seen := 0
 		for r, err := range c.query(ctx, sql, l.args...) {
 			if err != nil {
@@ -147,11 +138,7 @@ func matchPage[T any](ctx context.Context, s *Store, l list, uncounted bool, sca
 			if err != nil {
 				return err
 			}
-			ok, err := match(c, &item)
-			if err != nil {
-				return err
-			}
-			if !ok {
+			if !match(&item) {
 				continue
 			}
 			switch p.Total++; {
@@ -159,9 +146,7 @@ func matchPage[T any](ctx context.Context, s *Store, l list, uncounted bool, sca
 			case len(p.Items) < l.PerPage:
 				p.Items = append(p.Items, item)
 			default:
-				if p.HasMore = true; uncounted {
-					return nil
-				}
+				p.HasMore = true
 			}
 		}
 		return nil

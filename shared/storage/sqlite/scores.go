@@ -98,7 +98,7 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 	if q.Match == nil {
 		return readPage(ctx, s, l, scan)
 	}
-	return matchPage(ctx, s, l, false, scan, func(_ *conn, v *T) (bool, error) { return q.Match(signal(v)), nil })
+	return matchPage(ctx, s, l, scan, func(v *T) bool { return q.Match(signal(v)) })
 }
 
 func (s *Store) DeleteScores(ctx context.Context, ids []string) error {

@@ -25,26 +25,15 @@ const (
 	columnStarted
 	columnEnded
 	columnTags
-	columnTexts // the first of them, in the order of shared; the last one is the name
-	columnName  = columnTexts + 7
-	columns     = columnName + 1
-)
-
-// textColumn is the column of a text of spans, and where a span has it.
-type textColumn struct {
-	column int
-	of     func(*mastra.Span) *string
-}
-
-var (
-	typeText       = textColumn{columnTexts, func(s *mastra.Span) *string { return &s.Type }}
-	entityTypeText = textColumn{columnTexts + 1, func(s *mastra.Span) *string { return &s.EntityType }}
-	entityIDText   = textColumn{columnTexts + 2, func(s *mastra.Span) *string { return &s.EntityID }}
-	entityNameText = textColumn{columnTexts + 3, func(s *mastra.Span) *string { return &s.EntityName }}
-	runText        = textColumn{columnTexts + 4, func(s *mastra.Span) *string { return &s.RunID }}
-	threadText     = textColumn{columnTexts + 5, func(s *mastra.Span) *string { return &s.ThreadID }}
-	resourceText   = textColumn{columnTexts + 6, func(s *mastra.Span) *string { return &s.ResourceID }}
-	nameText       = textColumn{columnName, func(s *mastra.Span) *string { return &s.Name }}
+	columnType // the first text, in the order of outline.Shared
+	columnEntityType
+	columnEntityID
+	columnEntityName
+	columnRun
+	columnThread
+	columnResource
+	columnName
+	columns
 )
 
 // Flags of a span in a segment.

@@ -86,11 +86,13 @@ func (x *run) route(n int, mayGoOn bool) error {
 	list, find := x.members()
 	asked, err := x.choose(n, list)
 	x.inferenceTraced(n, span, err)
+	s.Pieces = nil // it was a choice, and is no answer
 	if err == nil {
 		x.emitRouted(n)
 		if s.Route.PrimitiveType == "none" {
 			s.Pieces, s.Finish = []piece{{Text: s.Route.answer(), At: x.ms()}}, mastra.FinishStop
 		} else if t := find(s.Route.PrimitiveType, s.Route.PrimitiveID); t == nil {
+			s.Finish = mastra.FinishError
 			err = mastra.Errorf(mastra.CodeUpstream, "The model chose the %s %q, which the network has not", s.Route.PrimitiveType, s.Route.PrimitiveID)
 		} else {
 			s.Pieces, s.Finish = []piece{{Kind: called, At: x.ms(), Call: s.Route.call(t)}}, mastra.FinishToolCalls
@@ -134,7 +136,7 @@ func (c *call) outcome() string {
 	return string(c.Result)
 }
 
-// choose asks the model what is next, and returns what it was asked.
+// choose asks the model what is next, and returns what it was asked. What it writes is the step's, for the trace.
 func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	s := &x.Steps[n]
 	text := func(role, s string) mastra.PromptMessage {
@@ -160,12 +162,20 @@ func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	s.Timestamp, s.ModelID, s.Finish = x.now(), x.info.ID, mastra.FinishError
 	var answer strings.Builder
 	finished := false
+	defer func() {
+		if len(s.Pieces) > 0 {
+			s.Pieces[0].Text = answer.String()
+		}
+	}()
 	for part, err := range x.model.Stream(x.ctx, &mastra.ModelRequest{Messages: prompt, Settings: x.call.Settings, Options: x.call.ModelOptions, Schema: schema.For[route]().JSON()}) {
 		if err != nil {
 			return prompt, err
 		}
 		switch part.Type {
 		case mastra.ModelTextDelta:
+			if s.Pieces == nil {
+				s.Pieces = []piece{{At: x.ms()}}
+			}
 			if answer.WriteString(part.Text); answer.Len() > maxWritten {
 				return prompt, mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
 			}
@@ -180,7 +190,7 @@ func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	if err := schema.For[route]().Decode([]byte(bare(answer.String())), chosen); err != nil {
 		return prompt, &mastra.Error{Code: mastra.CodeUpstream, Message: "The model did not choose from the network", Err: err}
 	}
-	s.Route = chosen
+	s.Route, s.Finish = chosen, mastra.FinishStop
 	return prompt, nil
 }
 

@@ -228,12 +228,14 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	if p := x.parameters(); p != nil {
 		b = append(append(b, `,"parameters":`...), p...)
 	}
-	if x.structured.answered() && !x.structured.InPrompt {
+	if x.call.Network || x.structured.answered() && !x.structured.InPrompt {
 		b = append(b, `,"responseFormat":"json_schema"`...)
 	}
 	b = append(b, `,"streaming":true,"availableTools":[`...)
 	for _, t := range x.tools {
-		b = schema.AppendString(comma(b), t.Name())
+		if !x.call.Network { // which chooses among them in words
+			b = schema.AppendString(comma(b), t.Name())
+		}
 	}
 	b = appendMember(b, `],"toolChoice":`, cmp.Or(x.call.ToolChoice.Tool, x.call.ToolChoice.Mode, "auto"))
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
@@ -247,7 +249,11 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	}
 	out.Attributes = room.close(append(b, '}'))
 	if !x.call.Tracing.HideOutput {
-		out.Output = room.close(s.appendSaid(room.open(128)))
+		b = s.appendSaid(room.open(128))
+		if r := s.reasoning(); r != "" {
+			b = append(appendMember(b[:len(b)-1], `,"reasoning":`, r), '}')
+		}
+		out.Output = room.close(b)
 	}
 	if err != nil {
 		out.Error = errorJSON(failure(x.ctx, err))

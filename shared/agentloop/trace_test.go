@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 // tree is a trace as its reader sees it: a line a span, below the one that it belongs to.
@@ -458,5 +459,39 @@ func TestANetworkThatMayGoNoFurther(t *testing.T) {
 	seq, err := w.runner.Network(t.Context(), w.Mastra, a, mastra.AgentCall{Messages: mastra.UserMessage("1 and 2?"), ThreadID: "t", ResourceID: "u", MaxSteps: 1})
 	if got := types(collect(t, seq, err)); !strings.HasSuffix(got, "tool-execution-end network-execution-event-step-finish network-execution-event-finish") {
 		t.Error(got)
+	}
+}
+
+// The trace of a network says what its model chose: in the spans of its calls, which are no answers.
+func TestTheTraceOfANetwork(t *testing.T) {
+	chosen := `{"primitiveId":"calculatorTool","primitiveType":"tool","prompt":"{\"op\":\"add\",\"a\":1,\"b\":2}","selectionReason":"a sum"}`
+	done := `{"primitiveId":"none","primitiveType":"none","prompt":"It is 3","selectionReason":"done"}`
+	model := &script{steps: [][]mastra.ModelPart{spoken(chosen), spoken(done)}}
+	w := newWorld(t, model, &mastra.Agent{ID: "a", Instructions: "route", Memory: &mastra.Memory{LastMessages: 1}, Tools: []mastra.Callable{calculatorTool()}})
+	a, _ := w.Agent("a")
+	seq, err := w.runner.Network(t.Context(), w.Mastra, a, mastra.AgentCall{Messages: mastra.UserMessage("1 and 2?"), ThreadID: "t", ResourceID: "u", RunID: "run", Tracing: mastra.TracingOptions{TraceID: strings.Repeat("a", 32)}})
+	collect(t, seq, err)
+	said := func(s mastra.Span) string {
+		if s.Type != mastra.SpanModelInference {
+			return ""
+		}
+		_, finish, _ := strings.Cut(string(s.Attributes), `"finishReason":`)
+		return finish[:len(`"stop"`)] + " " + string(s.Output)
+	}
+	quoted := func(text string) string { data, _ := schema.Marshal(text); return string(data) }
+	expect(t, tree(t, w, strings.Repeat("a", 32), said), `
+agent run: 'a'
+	memory: recall
+	llm: 'script'
+		step: 0
+			inference: 0 "stop" {"text":`+quoted(chosen)+`,"toolCalls":[]}
+			tool: 'calculatorTool'
+		step: 1
+			inference: 1 "stop" {"text":`+quoted(done)+`,"toolCalls":[]}
+	memory: save
+`)
+	messages, err := w.Storage.Messages(t.Context(), mastra.MessageQuery{ThreadID: "t", Paging: mastra.Paging{PerPage: 5}})
+	if err != nil || len(messages.Items) != 2 || strings.Contains(string(messages.Items[1].Content), "selectionReason") {
+		t.Errorf("%+v, %v", messages, err)
 	}
 }

@@ -1,6 +1,7 @@
 package observability_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -116,5 +117,74 @@ func TestChunksOfAModel(t *testing.T) {
 	branch, err := observability.Branch(t.Context(), m, observability.BranchInput{SpanInput: observability.SpanInput{TraceID: id, SpanID: "call"}})
 	if err != nil || len(branch.Spans) != 3 {
 		t.Errorf("%d spans, %v", len(branch.Spans), err)
+	}
+}
+
+// Whoever looks at a trace sees in the order of the chunks what a model thought, wrote and called, what a person was asked about it and
+// which calls came to a result, also where the run went on in another part.
+func TestChunksOfAConversation(t *testing.T) {
+	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	m, err := mastra.New(mastra.Config{Backends: mastra.Backends{Storage: s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, at := strings.Repeat("d", 32), mastra.Time(1_790_000_000_000)
+	span := func(kind, id_, parent, attributes, output string) mastra.Span {
+		at++
+		return mastra.Span{TraceID: id, SpanID: id_, ParentID: parent, Name: id_, Type: kind, StartedAt: at, EndedAt: at + 1, EntityName: id_, RunID: "run", Metadata: mastra.JSON(`{"runId":"run"}`),
+			Attributes: mastra.JSON(attributes), Output: mastra.JSON(output)}
+	}
+	failed := span(mastra.SpanToolCall, "broken", "step0", `{"toolCallId":"c3","success":false}`, ``)
+	failed.Error = mastra.JSON(`{"message":"no"}`)
+	spans := []mastra.Span{
+		span(mastra.SpanAgentRun, "run", "", `{}`, `{"status":"suspended","reason":"tool-call-approval","toolCallId":"c2","toolName":"delete"}`),
+		span(mastra.SpanModelGeneration, "llm", "run", `{}`, `{}`),
+		span(mastra.SpanModelStep, "step0", "llm", `{}`, `{}`),
+		span(mastra.SpanModelInference, "call0", "step0", `{}`, `{"text":"","reasoning":"hm","toolCalls":[{"toolCallId":"c1","toolName":"add","args":{"a":1}},{"toolCallId":"c2","toolName":"delete","args":{"x":2}},`+
+			`{"toolCallId":"c3","toolName":"broken","args":{}},{"toolCallId":"c4","toolName":"drop","args":{}},{"toolCallId":"c5","toolName":"page","args":{}}]}`),
+		span(mastra.SpanToolCall, "add", "step0", `{"toolCallId":"c1","success":true}`, `3`),
+		failed,
+		span(mastra.SpanClientTool, "page", "run", `{}`, ``),
+		span(mastra.SpanAgentRun, "run-again", "llm", `{}`, `{"text":"{}","files":[]}`),
+		span(mastra.SpanModelGeneration, "llm-again", "run-again", `{}`, `{}`),
+		span(mastra.SpanToolCall, "delete", "llm-again", `{"toolCallId":"c2","success":true}`, `{"deleted":2}`),
+		span(mastra.SpanModelStep, "step0-again", "llm-again", `{}`, `{}`),
+		span(mastra.SpanModelStep, "step1", "llm-again", `{}`, `{}`),
+		span(mastra.SpanModelInference, "call1", "step1", `{}`, `{"text":"4","toolCalls":[],"object":{"n":4}}`),
+		span(mastra.SpanModelInference, "json", "step1", `{}`, `{"text":"{}","toolCalls":[]}`),
+	}
+	if err := s.Commit(t.Context(), &mastra.Batch{Spans: spans}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := observability.Trace(t.Context(), m, observability.TraceInput{TraceID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, s := range out.Spans {
+		if s.SpanType == "model_chunk" {
+			_, n, _ := strings.Cut(string(s.Attributes), `"sequenceNumber":`)
+			fmt.Fprintln(&got, *s.ParentSpanID, strings.TrimSuffix(n, "}"), s.Name, string(s.Output), string(s.Metadata[len(`{"runId":"run"`):]), s.IsEvent, s.Status)
+		}
+	}
+	if want := `call0 0 chunk: 'reasoning' {"text":"hm"} } false success
+call0 1 chunk: 'tool-call' {"toolCallId":"c1","toolName":"add","toolInput":{"a":1}} } false success
+call0 2 chunk: 'tool-call' {"toolCallId":"c2","toolName":"delete","toolInput":{"x":2}} } false success
+call0 3 chunk: 'tool-call' {"toolCallId":"c3","toolName":"broken","toolInput":{}} } false success
+call0 4 chunk: 'tool-call' {"toolCallId":"c4","toolName":"drop","toolInput":{}} } false success
+call0 5 chunk: 'tool-call' {"toolCallId":"c5","toolName":"page","toolInput":{}} } false success
+call0 6 chunk: 'tool-call-approval' {"toolCallId":"c2","toolName":"delete","args":{"x":2}} } true success
+call0 7 chunk: 'tool-call-approval' {"toolCallId":"c4","toolName":"drop","args":{}} } true success
+call0 8 chunk: 'tool-result'  ,"toolCallId":"c1","toolName":"add"} true success
+step0-again 0 chunk: 'tool-result'  ,"toolCallId":"c2","toolName":"delete"} true success
+call1 0 chunk: 'text' {"text":"4"} } false success
+call1 1 chunk: 'object' {"n":4} } false success
+json 0 chunk: 'text' {"text":"{}"} } false success
+`; got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
 	}
 }

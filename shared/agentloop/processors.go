@@ -1,16 +1,17 @@
 package agentloop
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"mastralambda/shared/mastra"
 	"mastralambda/shared/runlog"
-	"mastralambda/shared/schema"
 )
 
 // blocked says that a processor let nothing in: the model is not called and nothing is stored of what came.
@@ -28,22 +29,19 @@ func (x *run) trips(err error) bool {
 	return true
 }
 
-// process calls one function of a processor and adds its span, which says what input it was given. What it fails with is told to the
-// caller, as a tool's error is.
-func (x *run) process(i int, phase string, input func() mastra.JSON, f func(ctx context.Context, p *mastra.Processor) error) error {
+// process calls one function of a processor and adds its span, which says what input it was given and what it changed. What it fails
+// with is told to the caller, as a tool's error is.
+func (x *run) process(i int, phase string, seen look, f func(ctx context.Context, p *mastra.Processor) error) error {
 	p := x.agent.Processors[i]
 	began := span{mastra.NewSpanID(), x.now()}
 	ctx := mastra.WithSpan(x.ctx, x.at(began.id))
 	var given mastra.JSON
 	if x.m.Traces(x.TraceID) && !x.call.Tracing.HideInput {
-		given = input() // before it is changed
+		given = seen.input() // before it is changed
 	}
 	err := x.ofProcessor(p, runlog.Safely(func() error { return f(ctx, p) }))
 	if s := x.processorTraced(i, phase, began, err); s != nil {
-		s.Input = given
-		if err == nil {
-			s.Output = mastra.JSON("{}")
-		}
+		x.looked(s, seen, given, err)
 	}
 	return err
 }
@@ -87,6 +85,19 @@ func (x *run) processInput() error {
 	return err
 }
 
+// unbegun keeps the trace of a run that a processor failed before it began.
+func (x *run) unbegun(failed error) {
+	x.m.Logger.ErrorContext(x.ctx, "a run failed", "runId", x.RunID, "agent", x.agent.ID, "error", failed)
+	details := append(appendMember(nil, `{"runId":`, x.RunID), '}')
+	spans := x.m.Record(x.ctx, x.traced(&tracedError{failed, "AGENT_PREPARE_STREAM_FAILED", "SYSTEM", details}, false))
+	if len(spans) == 0 {
+		return
+	}
+	if err := x.commit(context.WithoutCancel(x.ctx), &mastra.Batch{Spans: spans}); err != nil {
+		x.m.Logger.ErrorContext(x.ctx, "the trace of a run was not stored", "runId", x.RunID, "agent", x.agent.ID, "error", err)
+	}
+}
+
 func (x *run) processMessages(messages *mastra.Messages) error {
 	if len(*messages) == 0 {
 		return nil
@@ -100,7 +111,13 @@ func (x *run) processMessages(messages *mastra.Messages) error {
 		if p.Input == nil {
 			continue
 		}
-		err := x.process(i, mastra.PhaseInput, func() mastra.JSON { return append(appendGiven([]byte(`{"messages":`), own), '}') }, func(ctx context.Context, p *mastra.Processor) (err error) {
+		ids := make([]string, len(own))
+		for j := range own {
+			ids[j] = own[j].ID
+		}
+		shown := func() mastra.JSON { return append(appendGiven([]byte(`{"messages":`), own), '}') }
+		seen := look{shown, func(given mastra.JSON) (mastra.JSON, []mutation) { return messagesChanged(given, shown(), ids) }}
+		err := x.process(i, mastra.PhaseInput, seen, func(ctx context.Context, p *mastra.Processor) (err error) {
 			own, err = p.Input(ctx, own)
 			return err
 		})
@@ -146,10 +163,7 @@ func (x *run) processed(request *mastra.ModelRequest) (iter.Seq2[mastra.ModelPar
 		if p.InputStep == nil {
 			continue
 		}
-		given := func() mastra.JSON {
-			return append(appendBrief(append(appendInt(nil, `{"stepNumber":`, int64(len(x.Steps)-1)), `,"messages":`...), request.Messages), '}')
-		}
-		if err := x.process(i, mastra.PhaseInputStep, given, func(ctx context.Context, p *mastra.Processor) error { return p.InputStep(ctx, request) }); err != nil {
+		if err := x.process(i, mastra.PhaseInputStep, x.lookAtRequest(request), func(ctx context.Context, p *mastra.Processor) error { return p.InputStep(ctx, request) }); err != nil {
 			return nil, err
 		}
 	}
@@ -171,12 +185,29 @@ func (x *run) processedBy(i int, parts iter.Seq2[mastra.ModelPart, error]) iter.
 		ctx := mastra.WithSpan(x.ctx, x.at(began.id))
 		var failed error
 		chunks := 0
+		start, elsewhere := time.Now(), time.Duration(0) // in the model, and with who reads
 		defer func() {
-			if s := x.processorTraced(i, mastra.PhaseOutputStream, began, failed); s != nil && failed == nil {
-				s.Output = append(appendInt(nil, `{"totalChunks":`, int64(chunks)), '}')
+			if s := x.processorTraced(i, mastra.PhaseOutputStream, began, failed); s != nil {
+				took := time.Since(start) - elsewhere
+				b := append(s.Attributes[:len(s.Attributes)-1], `,"hookDurationMs":`...)
+				s.Attributes = append(strconv.AppendFloat(b, float64(took.Microseconds())/1000, 'f', -1, 64), '}')
+				if failed == nil {
+					s.Output = append(appendInt(nil, `{"totalChunks":`, int64(chunks)), '}')
+				}
 			}
 		}()
-		for part, err := range p.OutputStream(ctx, parts) {
+		timed := func(yield func(mastra.ModelPart, error) bool) {
+			asked := time.Now()
+			for part, err := range parts {
+				elsewhere += time.Since(asked)
+				if !yield(part, err) {
+					return
+				}
+				asked = time.Now()
+			}
+			elsewhere += time.Since(asked)
+		}
+		for part, err := range p.OutputStream(ctx, timed) {
 			chunks++
 			var tripped *mastra.Tripwire
 			if errors.As(err, &tripped) && tripped.ProcessorID == "" {
@@ -184,7 +215,9 @@ func (x *run) processedBy(i int, parts iter.Seq2[mastra.ModelPart, error]) iter.
 				yield(mastra.ModelPart{}, failed)
 				return
 			}
-			if !yield(part, err) {
+			handed := time.Now()
+			more := yield(part, err)
+			if elsewhere += time.Since(handed); !more {
 				return
 			}
 		}
@@ -221,7 +254,7 @@ func (x *run) processStep(n int, mayGoOn bool) error {
 		if p.OutputStep == nil {
 			continue
 		}
-		err := x.process(i, mastra.PhaseOutputStep, func() mastra.JSON { return s.appendWritten(n) }, func(ctx context.Context, p *mastra.Processor) error { return p.OutputStep(ctx, &out) })
+		err := x.process(i, mastra.PhaseOutputStep, look{input: func() mastra.JSON { return s.appendWritten(n) }}, func(ctx context.Context, p *mastra.Processor) error { return p.OutputStep(ctx, &out) })
 		if err == nil {
 			continue
 		}
@@ -275,7 +308,13 @@ func (x *run) processTool(n int, c *call) error {
 			b = appendJSON(appendMember(b, `,"toolName":`, c.Name), `,"args":`, c.args())
 			return append(appendJSON(b, `,"result":`, r.Result), '}')
 		}
-		err := x.process(i, mastra.PhaseToolResult, given, func(ctx context.Context, p *mastra.Processor) error { return p.ToolResult(ctx, &r) })
+		changed := func(mastra.JSON) (mastra.JSON, []mutation) {
+			if bytes.Equal(r.Result, c.Result) {
+				return nil, nil
+			}
+			return append(appendJSON(nil, `{"result":`, r.Result), '}'), nil
+		}
+		err := x.process(i, mastra.PhaseToolResult, look{given, changed}, func(ctx context.Context, p *mastra.Processor) error { return p.ToolResult(ctx, &r) })
 		if err == nil && r.Result.Compact() != nil {
 			err = mastra.Errorf(mastra.CodeUserCode, "The processor %s left a result of a tool that is no JSON", p.ID)
 		}
@@ -309,12 +348,20 @@ func (x *run) processResult() error {
 		if p.OutputResult == nil {
 			continue
 		}
+		before := strings.Join(a.Texts, "")
 		given := func() mastra.JSON {
-			b := appendMember(nil, `{"result":{"text":`, strings.Join(a.Texts, ""))
+			b := appendMember(nil, `{"result":{"text":`, before)
 			b = appendInt(appendMember(b, `,"finishReason":`, string(a.Finish)), `,"stepCount":`, int64(len(a.Steps)))
 			return append(b, "}}"...)
 		}
-		err := x.process(i, mastra.PhaseOutputResult, given, func(ctx context.Context, p *mastra.Processor) error { return p.OutputResult(ctx, &a) })
+		changed := func(mastra.JSON) (mastra.JSON, []mutation) {
+			after := strings.Join(a.Texts, "")
+			if after == before {
+				return nil, nil
+			}
+			return append(appendMember(nil, `{"messages":[{"role":"assistant","content":`, after), "}]}"...), nil
+		}
+		err := x.process(i, mastra.PhaseOutputResult, look{given, changed}, func(ctx context.Context, p *mastra.Processor) error { return p.OutputResult(ctx, &a) })
 		switch {
 		case err != nil:
 			return err
@@ -336,45 +383,4 @@ func (x *run) trippedResult() *mastra.AgentResult {
 	}
 	return &mastra.AgentResult{Usage: total, TotalUsage: total, Steps: []mastra.AgentStep{}, FinishReason: finish, TraceID: x.TraceID, SpanID: x.SpanID, RunID: x.RunID,
 		Response: mastra.AgentResponse{Messages: none, UIMessages: none, DBMessages: none}, Tripwire: x.Tripwire, Remembered: x.remembered, Messages: slices.Concat(x.remembered, x.in.stored)}
-}
-
-// How the spans of the phases are named, and whose they are.
-var phaseSpans = map[string]struct{ name, entity string }{
-	mastra.PhaseInput:        {"input processor: ", "input_processor"},
-	mastra.PhaseInputStep:    {"input step processor: ", "input_step_processor"},
-	mastra.PhaseOutputStream: {"output stream processor: ", "output_processor"},
-	mastra.PhaseOutputResult: {"output processor: ", "output_processor"},
-	mastra.PhaseOutputStep:   {"output step processor: ", "output_step_processor"},
-	mastra.PhaseToolResult:   {"tool result processor: ", "tool_result_processor"},
-}
-
-// processorTraced adds the span of a processor: below the step that it looks at, else below the run. It is nil where nothing is traced.
-func (x *run) processorTraced(i int, phase string, began span, failed error) *mastra.Span {
-	if !x.m.Traces(x.TraceID) {
-		return nil
-	}
-	parent := x.SpanID
-	switch phase {
-	case mastra.PhaseInputStep, mastra.PhaseOutputStep, mastra.PhaseToolResult:
-		parent = x.trace.step
-	}
-	p, shown := x.agent.Processors[i], phaseSpans[phase]
-	s := x.newSpan(mastra.SpanProcessorRun, shown.name+p.ID, began, parent)
-	s.EntityType, s.EntityID, s.EntityName = shown.entity, p.ID, p.Shown()
-	b := appendMember(nil, `{"processorPhase":`, phase)
-	b = strconv.AppendInt(append(b, `,"processorIndex":`...), int64(i), 10)
-	b = appendTripwire(b, failed)
-	s.Attributes, s.Error = append(b, '}'), errorJSON(failed)
-	return x.trace.add(s)
-}
-
-// appendTripwire appends what a run was stopped with, as spans show it.
-func appendTripwire(b []byte, failed error) []byte {
-	var t *mastra.Tripwire
-	if errors.As(failed, &t) {
-		if data, err := schema.Marshal(t); err == nil {
-			b = append(append(b, `,"tripwireAbort":`...), data...)
-		}
-	}
-	return b
 }

@@ -113,6 +113,7 @@ func (r *Runner) beginOpened(ctx context.Context, m *mastra.Mastra, a *mastra.Ag
 		return nil, nil, err
 	}
 	if err := x.processInput(); err != nil {
+		x.unbegun(err)
 		return nil, nil, err
 	}
 	if other, err = x.admit(ctx); err != nil || other != nil {

@@ -1,6 +1,7 @@
 package agentloop
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -64,8 +65,11 @@ func (x *run) finishObject(s *step) error {
 	want := x.structured
 	text := s.text()
 	var err error
+	failed := x.unstructured
 	if want.by != nil {
-		text, err = x.structure(s, text)
+		if text, err = x.structure(s, text); err != nil {
+			failed = func(_ string, err error) error { return err }
+		}
 	}
 	object := mastra.JSON(bare(text))
 	if err == nil {
@@ -84,10 +88,28 @@ func (x *run) finishObject(s *step) error {
 	case want.OnError == "fallback":
 		want.object, want.fellBack = want.Fallback, true
 	default:
-		return &mastra.Error{Code: mastra.CodeUpstream, Message: "Structured output validation failed: the model's answer does not fit the schema", Err: err}
+		return failed(text, err)
 	}
 	x.emitObject(mastra.ChunkObjectResult, want.object)
 	return nil
+}
+
+// unstructured is the failure of an answer that does not fit the schema.
+func (x *run) unstructured(answer string, err error) error {
+	why := "the model's answer is no JSON"
+	var invalid *schema.InvalidError
+	if errors.As(err, &invalid) {
+		lines := make([]string, len(invalid.Issues))
+		for i, issue := range invalid.Issues {
+			lines[i] = "- " + issue.Field + ": " + issue.Message
+		}
+		why = strings.Join(lines, "\n")
+	}
+	failed := &tracedError{error: err, id: "STRUCTURED_OUTPUT_SCHEMA_VALIDATION_FAILED", category: "SYSTEM"}
+	if !x.call.Tracing.HideOutput {
+		failed.details = append(appendMember(nil, `{"value":`, answer), '}')
+	}
+	return &mastra.Error{Code: mastra.CodeUpstream, Message: "Structured output validation failed: " + why, Err: failed}
 }
 
 const structuring = "Turn the text that follows into JSON that fits the schema. Take all values from the text; do not answer it."

@@ -118,12 +118,30 @@ func (x *run) appendMetadata(b []byte) []byte {
 	return x.call.Tracing.About(mastra.RequestContextOf(x.ctx), append(b, '}'))
 }
 
+// tracedError is an error with what its span says besides, so that programs tell it from others: as the reference server's does.
+type tracedError struct {
+	error
+	id, category string
+	details      mastra.JSON
+}
+
+func (e *tracedError) Unwrap() error { return e.error }
+
 func errorJSON(err error) mastra.JSON {
 	if err == nil {
 		return nil
 	}
 	e := runError(err)
-	return append(appendMember(appendMember(nil, `{"message":`, e.Message), `,"name":`, e.Name), '}')
+	b := []byte{'{'}
+	var known *tracedError
+	if errors.As(err, &known) {
+		b = appendMember(b, `"id":`, known.id)
+		if known.details != nil {
+			b = appendJSON(b, `,"details":`, known.details)
+		}
+		b = append(appendMember(b, `,"category":`, known.category), `,"domain":"AGENT",`...)
+	}
+	return append(appendMember(appendMember(b, `"message":`, e.Message), `,"name":`, e.Name), '}')
 }
 
 // appendDetails appends a usage as spans show it: nothing where the model has said nothing of it.
@@ -413,7 +431,7 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 	room := &x.trace.room
 	first := [above]mastra.Span{x.rootSpan(hideInput, hideOutput, ended)}
 	n, asks := 1, false
-	if x.remembers() && x.Resumed == 0 {
+	if x.remembers() && x.Resumed == 0 && x.trace.recalled[1] != 0 {
 		s := x.newSpan(mastra.SpanMemory, "memory: recall", span{mastra.SpanIDFrom(x.SpanID, "recall"), x.trace.recalled[0]}, x.SpanID)
 		s.EntityType, s.EntityID, s.EntityName, s.EndedAt = "input_processor", "message-history", "MessageHistory", x.trace.recalled[1]
 		b := appendInt(room.open(128), `{"operationType":"recall","processorPhase":"input","messageCount":`, int64(len(x.remembered)))

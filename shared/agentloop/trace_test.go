@@ -165,21 +165,22 @@ agent run: 'a'
 `)
 }
 
-func TestWhatSpansShow(t *testing.T) {
-	find := func(t *testing.T, w *world, traceID, name string) mastra.Span {
-		t.Helper()
-		spans, err := w.Storage.Trace(t.Context(), traceID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range spans {
-			if s.Name == name {
-				return s
-			}
-		}
-		t.Fatalf("no span %q among %d", name, len(spans))
-		return mastra.Span{}
+func find(t *testing.T, w *world, traceID, name string) mastra.Span {
+	t.Helper()
+	spans, err := w.Storage.Trace(t.Context(), traceID)
+	if err != nil {
+		t.Fatal(err)
 	}
+	for _, s := range spans {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("no span %q among %d", name, len(spans))
+	return mastra.Span{}
+}
+
+func TestWhatSpansShow(t *testing.T) {
 	t.Run("what a caller sent, before processors", func(t *testing.T) {
 		shout := &mastra.Processor{ID: "shout", Input: func(_ context.Context, ms mastra.Messages) (mastra.Messages, error) {
 			ms[len(ms)-1].Content[0].Text += "!"

@@ -149,6 +149,9 @@ func (t *trace) close(s span, out outcome, attributes mastra.JSON) {
 		s.Output = out.output
 	}
 	s.Error = errorJSON(out.err)
+	if s.Error != nil && s.Type == mastra.SpanWorkflowStep {
+		s.Error = stepError(s.Span, out.err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.spans = append(t.spans, *s.Span)
@@ -189,6 +192,22 @@ func errorJSON(e *mastra.RunError) mastra.JSON {
 	}
 	data, _ := schema.Marshal(e)
 	return data
+}
+
+// stepError is the error of a step, as the reference server names it.
+func stepError(s *mastra.Span, e *mastra.RunError) mastra.JSON {
+	type where struct {
+		Workflow string `json:"workflowId"`
+		Run      string `json:"runId"`
+		Step     string `json:"stepId"`
+	}
+	return attributes(struct {
+		ID              string `json:"id"`
+		Details         where  `json:"details"`
+		Category        string `json:"category"`
+		Domain          string `json:"domain"`
+		mastra.RunError `json:",inline"`
+	}{"WORKFLOW_STEP_INVOKE_FAILED", where{s.EntityName, s.RunID, "workflow." + s.EntityName + ".step." + s.EntityID}, "USER", "MASTRA_WORKFLOW", *e})
 }
 
 func statusAttributes(s mastra.RunStatus) mastra.JSON {

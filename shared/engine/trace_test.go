@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -79,5 +80,34 @@ func TestTheTraceOfAWorkflowWithin(t *testing.T) {
 		if line != "" {
 			t.Errorf("span %s", line)
 		}
+	}
+}
+
+// The error of a step says which step of which workflow it was, as the real server's does; the run's is its message.
+func TestTheErrorOfAStepInATrace(t *testing.T) {
+	p := inNewFile(t, mastra.NewWorkflow[int, int]("outer").Then(mastra.NewWorkflow[int, int]("inner").Then(mastra.NewStep("burn", func(context.Context, int) (int, error) {
+		return 0, errors.New("it burns")
+	}))))
+	w, _ := p.Workflow("outer")
+	run, err := p.engine.Start(t.Context(), p.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
+	if err != nil || run.Status != mastra.StatusFailed {
+		t.Fatalf("%+v, %v", run, err)
+	}
+	spans, err := p.store.Trace(t.Context(), run.TraceID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := func(workflow, step string) string {
+		return `{"id":"WORKFLOW_STEP_INVOKE_FAILED","details":{"workflowId":"` + workflow + `","runId":"run","stepId":"workflow.` + workflow + `.step.` + step + `"},"category":"USER","domain":"MASTRA_WORKFLOW","message":"it burns","name":"Error"}`
+	}
+	want := map[string]string{"workflow run: 'outer'": `{"message":"it burns","name":"Error"}`, "workflow step: 'inner'": failed("outer", "inner"),
+		"workflow run: 'inner'": `{"message":"it burns","name":"Error"}`, "workflow step: 'burn'": failed("inner", "burn")}
+	for _, s := range spans {
+		if string(s.Error) != want[s.Name] {
+			t.Errorf("%s: %s", s.Name, s.Error)
+		}
+	}
+	if len(spans) != len(want) {
+		t.Errorf("%d spans", len(spans))
 	}
 }

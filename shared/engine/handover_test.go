@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mastralambda/shared/engine"
@@ -81,109 +82,123 @@ func TestTheWorkerRunsWhatIsStarted(t *testing.T) {
 
 // An invocation that has no time left hands over, and answers the run as it stands; the worker goes on at once.
 func TestAnInvocationHandsOverBeforeItsEnd(t *testing.T) {
-	var first atomic.Bool
-	w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(step("slow", func(ctx context.Context, n int) (int, error) {
-		if first.CompareAndSwap(false, true) {
-			<-ctx.Done()
-			return 0, ctx.Err()
+	synctest.Test(t, func(t *testing.T) {
+		var first atomic.Bool
+		w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(step("slow", func(ctx context.Context, n int) (int, error) {
+			if first.CompareAndSwap(false, true) {
+				<-ctx.Done()
+				return 0, ctx.Err()
+			}
+			return n, nil
+		})).Then(step("b", double))
+		api, worker, _ := invocations(t, w)
+		ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond)
+		defer cancel()
+		run, err := api.engine.Start(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
+		if err != nil || run.Status != mastra.StatusRunning || ctx.Err() != nil {
+			t.Fatalf("%+v %v %v", run, err, ctx.Err())
 		}
-		return n, nil
-	})).Then(step("b", double))
-	api, worker, _ := invocations(t, w)
-	ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond)
-	defer cancel()
-	run, err := api.engine.Start(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
-	if err != nil || run.Status != mastra.StatusRunning || ctx.Err() != nil {
-		t.Fatalf("%+v %v %v", run, err, ctx.Err())
-	}
-	if !work(t, worker, time.Minute) {
-		t.Fatal("the queue is empty")
-	}
-	run, err = api.store.Run(t.Context(), "run")
-	if err != nil || run.Status != mastra.StatusSuccess || string(run.Result) != "4" {
-		t.Errorf("%+v %v", run, err)
-	}
+		if !work(t, worker, time.Minute) {
+			t.Fatal("the queue is empty")
+		}
+		run, err = api.store.Run(t.Context(), "run")
+		if err != nil || run.Status != mastra.StatusSuccess || string(run.Result) != "4" {
+			t.Errorf("%+v %v", run, err)
+		}
+	})
 }
 
 // A worker that runs out of time goes on in its next invocation; a step that has all of one has failed.
 func TestAStepMustFitIntoAnInvocation(t *testing.T) {
-	block := step("block", func(ctx context.Context, n int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
-	w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(block)
-	api, worker, _ := invocations(t, w)
-	ctx := t.Context()
-	if _, err := api.engine.Background(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // in the first one a step came out
-		if !work(t, worker, 400*time.Millisecond) {
-			t.Fatal("the queue is empty")
+	synctest.Test(t, func(t *testing.T) {
+		block := step("block", func(ctx context.Context, n int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+		w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).Then(block)
+		api, worker, _ := invocations(t, w)
+		ctx := t.Context()
+		if _, err := api.engine.Background(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
+			t.Fatal(err)
 		}
-	}
-	run, err := api.store.Run(ctx, "run")
-	if err != nil || run.Status != mastra.StatusFailed || !strings.Contains(run.Error.Message, "did not end within the time") {
-		t.Errorf("%+v %v", run, err)
-	}
+		for range 2 { // in the first one a step came out
+			if !work(t, worker, 400*time.Millisecond) {
+				t.Fatal("the queue is empty")
+			}
+		}
+		run, err := api.store.Run(ctx, "run")
+		if err != nil || run.Status != mastra.StatusFailed || !strings.Contains(run.Error.Message, "did not end within the time") {
+			t.Errorf("%+v %v", run, err)
+		}
+	})
 }
 
 // A long sleep is nobody's: the queue wakes the run.
 func TestALongSleepWaitsInTheQueue(t *testing.T) {
-	w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).SleepUntil(mastra.AtTime(func(int) time.Time { return time.Now().Add(11 * time.Second) })).Then(step("b", double))
-	api, worker, q := invocations(t, w)
-	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
-	defer cancel()
-	run, err := api.engine.Start(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
-	if err != nil || run.Status != mastra.StatusWaiting {
-		t.Fatalf("%+v %v", run, err)
-	}
-	stored, err := api.store.Run(t.Context(), "run")
-	if err != nil || stored.Owner != "" || stored.LeaseUntil < mastra.TimeOf(time.Now()) {
-		t.Fatalf("%+v %v", stored, err)
-	}
-	if err := worker.engine.TakeOver(t.Context(), worker.Mastra); err != nil {
-		t.Fatal(err)
-	}
-	if again := worker.engine.Work(t.Context(), worker.Mastra, mastra.Work{Tenant: "-", ID: "run"}); !errors.As(again, new(*mastra.Again)) {
-		t.Errorf("it is woken: %v", again)
-	}
-	if d, err := q.Receive(t.Context(), 15*time.Second, time.Minute); err != nil || d == nil || d.ID != "run" {
-		t.Fatalf("%+v %v", d, err)
-	} else if err := worker.engine.Work(t.Context(), worker.Mastra, d.Work); err != nil {
-		t.Fatal(err)
-	}
-	if stored, err = api.store.Run(t.Context(), "run"); err != nil || string(stored.Result) != "4" {
-		t.Errorf("%+v %v", stored, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := mastra.NewWorkflow[int, int]("w").Then(step("a", inc)).SleepUntil(mastra.AtTime(func(int) time.Time { return time.Now().Add(11 * time.Second) })).Then(step("b", double))
+		api, worker, q := invocations(t, w)
+		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		defer cancel()
+		run, err := api.engine.Start(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
+		if err != nil || run.Status != mastra.StatusWaiting {
+			t.Fatalf("%+v %v", run, err)
+		}
+		stored, err := api.store.Run(t.Context(), "run")
+		if err != nil || stored.Owner != "" || stored.LeaseUntil < mastra.TimeOf(time.Now()) {
+			t.Fatalf("%+v %v", stored, err)
+		}
+		if err := worker.engine.TakeOver(t.Context(), worker.Mastra); err != nil {
+			t.Fatal(err)
+		}
+		if again := worker.engine.Work(t.Context(), worker.Mastra, mastra.Work{Tenant: "-", ID: "run"}); !errors.As(again, new(*mastra.Again)) {
+			t.Errorf("it is woken: %v", again)
+		}
+		if d, err := q.Receive(t.Context(), 15*time.Second, time.Minute); err != nil || d == nil || d.ID != "run" {
+			t.Fatalf("%+v %v", d, err)
+		} else if err := worker.engine.Work(t.Context(), worker.Mastra, d.Work); err != nil {
+			t.Fatal(err)
+		}
+		if stored, err = api.store.Run(t.Context(), "run"); err != nil || string(stored.Result) != "4" {
+			t.Errorf("%+v %v", stored, err)
+		}
+	})
 }
 
 // A run that an invocation dies in has a message from before its first write.
 func TestAnInvocationThatDiesIsNoticed(t *testing.T) {
-	w, began, release := blocking()
-	api, worker, q := invocations(t, w, engine.Lease(300*time.Millisecond, 2*time.Second)) // it beats too late: others take it for dead
-	go api.engine.Start(context.Background(), api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
-	<-began
-	d, err := q.Receive(t.Context(), 5*time.Second, time.Minute)
-	if err != nil || d == nil {
-		t.Fatalf("%+v %v", d, err)
-	}
-	done := make(chan error, 1)
-	go func() {
-		for {
-			err := worker.engine.Work(t.Context(), worker.Mastra, d.Work)
-			if !errors.As(err, new(*mastra.Again)) { // until then it has a lease
-				done <- err
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		w, began, release := blocking()
+		api, worker, q := invocations(t, w, engine.Lease(300*time.Millisecond, 2*time.Second)) // it beats too late: others take it for dead
+		answered := make(chan error, 1)
+		go func() {
+			_, err := api.engine.Start(t.Context(), api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")})
+			answered <- err
+		}()
+		<-began
+		d, err := q.Receive(t.Context(), 5*time.Second, time.Minute)
+		if err != nil || d == nil {
+			t.Fatalf("%+v %v", d, err)
 		}
-	}()
-	<-began // the interrupted step runs again
-	close(release)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if run, err := api.store.Run(t.Context(), "run"); err != nil || run.Status != mastra.StatusSuccess || run.Fence < 2 {
-		t.Errorf("%+v %v", run, err)
-	}
+		done := make(chan error, 1)
+		go func() {
+			for {
+				err := worker.engine.Work(t.Context(), worker.Mastra, d.Work)
+				if !errors.As(err, new(*mastra.Again)) { // until then it has a lease
+					done <- err
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		<-began // the interrupted step runs again
+		close(release)
+		for _, err := range []error{<-done, <-answered} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if run, err := api.store.Run(t.Context(), "run"); err != nil || run.Status != mastra.StatusSuccess || run.Fence < 2 {
+			t.Errorf("%+v %v", run, err)
+		}
+	})
 }
 
 // A run that newer code began is left to it; one that older code began is refused, with a reason.
@@ -316,24 +331,25 @@ func TestAWorkersMessageStays(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			api, worker, q := invocations(t, c.w, engine.Lease(300*time.Millisecond, 2*time.Second))
-			if _, err := api.engine.Background(t.Context(), api.Mastra, c.w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
-				t.Fatal(err)
-			}
-			c.fail(worker)
-			d, err := q.Receive(t.Context(), time.Second, time.Minute)
-			if err != nil || d == nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
-			defer cancel()
-			if err := worker.engine.Work(ctx, worker.Mastra, d.Work); err == nil {
-				t.Error("the work is said to be done")
-			}
-			if run, err := api.store.Run(t.Context(), "run"); err != nil || !run.Status.Active() {
-				t.Errorf("%+v %v", run, err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				api, worker, q := invocations(t, c.w, engine.Lease(300*time.Millisecond, 2*time.Second))
+				if _, err := api.engine.Background(t.Context(), api.Mastra, c.w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
+					t.Fatal(err)
+				}
+				c.fail(worker)
+				d, err := q.Receive(t.Context(), time.Second, time.Minute)
+				if err != nil || d == nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+				defer cancel()
+				if err := worker.engine.Work(ctx, worker.Mastra, d.Work); err == nil {
+					t.Error("the work is said to be done")
+				}
+				if run, err := api.store.Run(t.Context(), "run"); err != nil || !run.Status.Active() {
+					t.Errorf("%+v %v", run, err)
+				}
+			})
 		})
 	}
 }
@@ -353,22 +369,24 @@ func (f *failing) Commit(ctx context.Context, b *mastra.Batch) error {
 
 // A run that a request restarts is noticed, too, where that request's process dies.
 func TestARestartIsNoticed(t *testing.T) {
-	w, began, release := blocking()
-	api, _, q := invocations(t, w, engine.Lease(100*time.Millisecond, 2*time.Second))
-	ctx := t.Context()
-	if _, err := api.engine.Background(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
-		t.Fatal(err)
-	}
-	d, err := q.Receive(ctx, time.Second, time.Minute)
-	if err != nil || d == nil || d.Handle.Done(ctx) != nil { // it is among the dead
-		t.Fatal(d, err)
-	}
-	if _, err := api.engine.RestartBackground(ctx, api.Mastra, w, "run"); err != nil {
-		t.Fatal(err)
-	}
-	<-began
-	if d, err = q.Receive(ctx, 5*time.Second, time.Minute); err != nil || d == nil || d.ID != "run" {
-		t.Errorf("%+v %v", d, err)
-	}
-	close(release)
+	synctest.Test(t, func(t *testing.T) {
+		w, began, release := blocking()
+		api, _, q := invocations(t, w, engine.Lease(100*time.Millisecond, 2*time.Second))
+		ctx := t.Context()
+		if _, err := api.engine.Background(ctx, api.Mastra, w, mastra.WorkflowCall{RunID: "run", Input: mastra.JSON("1")}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := q.Receive(ctx, time.Second, time.Minute)
+		if err != nil || d == nil || d.Handle.Done(ctx) != nil { // it is among the dead
+			t.Fatal(d, err)
+		}
+		if _, err := api.engine.RestartBackground(ctx, api.Mastra, w, "run"); err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		if d, err = q.Receive(ctx, 5*time.Second, time.Minute); err != nil || d == nil || d.ID != "run" {
+			t.Errorf("%+v %v", d, err)
+		}
+		close(release)
+	})
 }

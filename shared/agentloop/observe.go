@@ -2,6 +2,7 @@ package agentloop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -116,7 +117,8 @@ func (x *run) observe(ctx context.Context, o *mastra.ObservationalMemory) error 
 		return err
 	}
 	before := *rec
-	err = x.noted(ctx, o, rec, said.String(), tokens, messages[:n])
+	var spans []mastra.Span
+	err = x.noted(ctx, o, rec, said.String(), tokens, messages[:n], &spans)
 	if err != nil { // what was noted stays as it was
 		*rec = before
 	}
@@ -124,12 +126,12 @@ func (x *run) observe(ctx context.Context, o *mastra.ObservationalMemory) error 
 	if failed := rec.Save(context.WithoutCancel(ctx), s, x.threadID, x.now()); failed != nil && err == nil && mastra.CodeOf(failed) != mastra.CodeNotFound {
 		err = failed
 	}
-	return err
+	return errors.Join(err, x.keepAside(context.WithoutCancel(ctx), spans, nil))
 }
 
-// noted asks the observer, and where the notes have become too long the reflector.
-func (x *run) noted(ctx context.Context, o *mastra.ObservationalMemory, rec *recall.Observed, said string, tokens int, messages []mastra.Message) error {
-	answer, err := x.askObserver(ctx, o, observing, fmt.Sprintf("<noted>\n%s\n</noted>\n<messages>\n%s</messages>", within("noted", rec.Text), said))
+// noted asks the observer, and where the notes have become too long the reflector. Their spans are added to spans.
+func (x *run) noted(ctx context.Context, o *mastra.ObservationalMemory, rec *recall.Observed, said string, tokens int, messages []mastra.Message, spans *[]mastra.Span) error {
+	answer, err := x.askObserver(ctx, o, observer, tokens+rec.Tokens(), fmt.Sprintf("<noted>\n%s\n</noted>\n<messages>\n%s</messages>", within("noted", rec.Text), said), spans)
 	if err != nil {
 		return err
 	}
@@ -150,7 +152,7 @@ func (x *run) noted(ctx context.Context, o *mastra.ObservationalMemory, rec *rec
 	if err := rec.Save(ctx, x.m.Storage, x.threadID, x.now()); err != nil {
 		return err
 	}
-	if answer, err = x.askObserver(ctx, o, reflecting, "<noted>\n"+within("noted", rec.Text)+"\n</noted>"); err != nil {
+	if answer, err = x.askObserver(ctx, o, reflector, rec.Tokens(), "<noted>\n"+within("noted", rec.Text)+"\n</noted>", spans); err != nil {
 		return nil //nolint:nilerr // what was observed is kept; it is condensed next time
 	}
 	condensed := observations(answer)
@@ -162,7 +164,15 @@ func (x *run) noted(ctx context.Context, o *mastra.ObservationalMemory, rec *rec
 	return nil
 }
 
-func (x *run) askObserver(ctx context.Context, o *mastra.ObservationalMemory, instructions, what string) (string, error) {
+// remembering is one of the two that keep a memory, and what its operation is called in a trace.
+type remembering struct{ agent, name, operation, instructions string }
+
+var (
+	observer  = remembering{"observational-memory-observer", "Observer", "observe", observing}
+	reflector = remembering{"observational-memory-reflector", "Reflector", "reflect", reflecting}
+)
+
+func (x *run) askObserver(ctx context.Context, o *mastra.ObservationalMemory, r remembering, tokens int, what string, spans *[]mastra.Span) (string, error) {
 	model := x.model
 	if o.Model != "" {
 		var err error
@@ -170,30 +180,16 @@ func (x *run) askObserver(ctx context.Context, o *mastra.ObservationalMemory, in
 			return "", err
 		}
 	}
+	instructions := r.instructions
 	if o.Instructions != "" {
 		instructions += "\n" + o.Instructions
 	}
-	request := mastra.ModelRequest{Messages: []mastra.PromptMessage{{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: instructions}}},
-		{Role: "user", Parts: []mastra.Part{{Type: mastra.PartText, Text: what}}}}}
-	var said strings.Builder
-	finished := false
-	for part, err := range model.Stream(ctx, &request) {
-		if err != nil {
-			return "", err
-		}
-		switch part.Type {
-		case mastra.ModelTextDelta:
-			if said.WriteString(part.Text); said.Len() > 4*maxObservations {
-				return "", mastra.Errorf(mastra.CodeUpstream, "The observer's answer is too long")
-			}
-		case mastra.ModelFinish:
-			finished = true
-		}
+	y, err := x.askAside(ctx, model, &mastra.Agent{ID: r.agent, Name: r.agent}, instructions, what)
+	if err == nil && len(y.text()) > 4*maxObservations {
+		err = mastra.Errorf(mastra.CodeUpstream, "The observer's answer is too long")
 	}
-	if !finished {
-		return "", mastra.Errorf(mastra.CodeUpstream, "The observer's answer was cut off")
-	}
-	return said.String(), nil
+	*spans = append(*spans, y.observed(x, r.operation, r.name, tokens, err)...)
+	return y.text(), err
 }
 
 // observations are what an answer has to note: all of it where it has no tag around them.

@@ -3,6 +3,7 @@ package agentloop
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"unicode"
 
@@ -34,28 +35,17 @@ func (x *run) giveTitle(ctx context.Context, g *mastra.GenerateTitle) error {
 	if question == "" {
 		return nil
 	}
-	request := mastra.ModelRequest{Messages: []mastra.PromptMessage{
-		{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: cmp.Or(g.Instructions, titleInstructions)}}},
-		{Role: "user", Parts: []mastra.Part{{Type: mastra.PartText, Text: cut(question, 4000)}}}}}
-	var said strings.Builder
-	for part, err := range model.Stream(ctx, &request) {
-		if err != nil {
-			return err
+	alone := *x.agent
+	alone.Processors = nil
+	y, failed := x.askAside(ctx, model, &alone, cmp.Or(g.Instructions, titleInstructions), cut(question, 4000))
+	title := cleanTitle(cut(y.text(), 4*maxTitle))
+	err := x.keepAside(ctx, y.calls(x.SpanID, failed), func(t *mastra.Thread, b *mastra.Batch) {
+		if t.Title == "" && title != "" && failed == nil {
+			t.Title = title
+			b.Threads = []mastra.Thread{*t}
 		}
-		if part.Type == mastra.ModelTextDelta && said.Len() < 4*maxTitle {
-			said.WriteString(part.Text)
-		}
-	}
-	title := cleanTitle(said.String())
-	if title == "" {
-		return nil
-	}
-	t, err := x.m.Storage.Thread(ctx, x.threadID)
-	if err != nil || t.Title != "" {
-		return err
-	}
-	t.Title = title
-	return x.m.Storage.Commit(ctx, &mastra.Batch{Threads: []mastra.Thread{*t}})
+	})
+	return errors.Join(failed, err)
 }
 
 // cleanTitle is one line of printable text without quotes around it.

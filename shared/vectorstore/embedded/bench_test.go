@@ -52,7 +52,7 @@ func BenchmarkQuery(b *testing.B) {
 		{"many", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 100) }, 100_000, 384},
 		{"few-clusters", func(n, dim int) []mastra.Vector { return vectortest.Data(1, n, dim, 10) }, 20_000, 1536},
 		{"random", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 1536},
-		{"short", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 8},
+		{"short", func(n, dim int) []mastra.Vector { return random(1, n, dim) }, 20_000, 64},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := open(b, b.TempDir())
@@ -80,5 +80,19 @@ func BenchmarkQuery(b *testing.B) {
 			b.ReportMetric(math.Round(float64(took[len(took)/2].Microseconds())), "p50-µs")
 			b.ReportMetric(recall, "recall")
 		})
+	}
+}
+
+// BenchmarkNewFilter is a query whose filter was never asked before: the metadata of all vectors are read.
+func BenchmarkNewFilter(b *testing.B) {
+	s := open(b, b.TempDir())
+	_, queries := fill(b, s, random(1, 100_100, 128))
+	i := 0
+	for b.Loop() {
+		i++
+		got, err := s.Query(b.Context(), "docs", mastra.VectorQuery{Vector: queries[i%100].Values, TopK: 10, Filter: mastra.JSON(fmt.Sprintf(`{"n":%d}`, i))})
+		if err != nil || len(got) != 1 {
+			b.Fatal(got, err)
+		}
 	}
 }

@@ -156,9 +156,9 @@ func (ix *index) compact() error {
 // entry is the entry that puts the vector of a slot again.
 func (st *state) entry(at uint32) (e entry, err error) {
 	s := st.slot(at)
-	e = entry{kind: kindPut, id: s.id, meta: s.meta}
+	e = entry{kind: kindPut, id: s.id}
 	if s.metaLen > 0 {
-		if e.meta, err = st.meta(s); err != nil {
+		if e.meta, err = (&metadata{of: st}).read(s); err != nil {
 			return e, err
 		}
 	}

@@ -200,13 +200,14 @@ func (st *state) matching(namespace string, f *filter.Expr) (slots []uint32, err
 	if !ok {
 		return nil, nil
 	}
+	m := metadata{of: st, ahead: metaAhead}
 	for n, c := range st.chunks {
 		for i := range c.slots {
 			s := &c.slots[i]
 			if s.dead || s.space != space {
 				continue
 			}
-			meta, err := st.meta(s)
+			meta, err := m.read(s)
 			if err != nil {
 				return nil, err
 			}

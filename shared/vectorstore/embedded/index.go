@@ -1,19 +1,18 @@
 package embedded
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"unsafe"
 )
 
 const (
 	chunkSlots = 1024
-	exactDim   = 64  // up to this dimension vectors are kept in memory and have no codes
-	keptMeta   = 512 // bytes of metadata that are kept in memory; longer ones are read where they are needed
+	exactDim   = 64 // up to this dimension vectors are kept in memory and have no codes
 )
 
 // slot is the place of one vector. A vector that is overwritten gets a new one.
@@ -21,7 +20,6 @@ type slot struct {
 	id               string // with its namespace, see stored
 	space            int32  // its namespace's number
 	valuesAt, metaAt int64
-	meta             []byte // nil where it is too long
 	metaLen          int32
 	dead             bool
 }
@@ -188,9 +186,6 @@ func (st *state) apply(r record, small []byte) (err error) {
 			st.spaces[namespace] = space
 		}
 		s.space = space
-		if len(meta) <= keptMeta {
-			s.meta = bytes.Clone(meta)
-		}
 		var c *chunk
 		if n := len(st.chunks); n > 0 {
 			c = st.chunks[n-1]
@@ -250,17 +245,33 @@ func (st *state) bytes(s *slot) int64 {
 	return int64(len(s.id)) + int64(s.metaLen) + int64(st.codeSize()+4*st.dim+8)
 }
 
-// meta is the metadata of s: an object, {} where it has none. It must not be changed.
-func (st *state) meta(s *slot) ([]byte, error) {
-	switch {
-	case s.metaLen == 0:
+// metaAhead is how much of a file is read at once where the metadata of many slots are.
+const metaAhead = 32 << 10
+
+// metadata reads metadata: objects, {} where there is none. They are not kept in memory, being as large as all the rest.
+type metadata struct {
+	of    *state
+	ahead int    // bytes that are read at once, at least
+	buf   []byte // of the file, from at on
+	at    int64
+}
+
+// read returns that of a slot, until the next call.
+func (m *metadata) read(s *slot) ([]byte, error) {
+	n := int64(s.metaLen)
+	if n == 0 {
 		return []byte("{}"), nil
-	case s.meta != nil:
-		return s.meta, nil
 	}
-	b := make([]byte, s.metaLen)
-	_, err := st.file.ReadAt(b, s.metaAt)
-	return b, err
+	if s.metaAt < m.at || s.metaAt+n > m.at+int64(len(m.buf)) {
+		want := max(int(n), m.ahead)
+		m.buf, m.at = slices.Grow(m.buf[:0], want)[:want], s.metaAt
+		got, err := m.of.file.ReadAt(m.buf, m.at)
+		m.buf = m.buf[:got]
+		if err != nil && got < int(n) {
+			return nil, err
+		}
+	}
+	return m.buf[s.metaAt-m.at:][:n:n], nil
 }
 
 // values reads the vector of a slot into out and returns it.

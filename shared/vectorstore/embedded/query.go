@@ -50,6 +50,8 @@ type part struct {
 	all    []roughly
 	top    []int // places in all
 	fine   []candidate
+	best   topK // where vectors are short and have no estimates
+	meta   metadata
 	err    error
 }
 
@@ -80,32 +82,43 @@ func (h header) offset(norm float32) float32 {
 
 func (st *state) query(ctx context.Context, q *mastra.VectorQuery, norm float64, f *filter.Expr, sc *scratch) ([]mastra.Match, error) {
 	sc.room = slices.Grow(sc.room[:0], 64*st.words())[:64*st.words()]
-	var ask question
-	if st.coded() {
-		scaled := make([]float32, st.dim)
-		for i, x := range q.Vector {
-			scaled[i] = float32(float64(x) * st.scale(norm))
-		}
-		ask = st.coder.ask(scaled, sc.room)
-	}
 	space, ok := st.spaces[q.Namespace]
 	if !ok {
 		return []mastra.Match{}, nil
 	}
-	workers, err := st.scan(ctx, &ask, space, string(q.Filter), f, sc)
+	best := &topK{k: q.TopK}
+	if !st.coded() {
+		parts, err := st.scan(ctx, space, string(q.Filter), f, sc, func(p *part, chunk int, which *places) {
+			p.exactly(st, q.Vector, norm, q.TopK, chunk, which)
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range parts {
+			best.join(p.best.hits)
+		}
+		return st.matches(best, q, sc)
+	}
+	scaled := make([]float32, st.dim)
+	for i, x := range q.Vector {
+		scaled[i] = float32(float64(x) * st.scale(norm))
+	}
+	ask := st.coder.ask(scaled, sc.room)
+	parts, err := st.scan(ctx, space, string(q.Filter), f, sc, func(p *part, chunk int, which *places) {
+		p.estimate(st, &ask, chunk, which)
+	})
 	if err != nil {
 		return nil, err
 	}
-	parts, count := sc.parts[:workers], 0
+	count := 0
 	for _, p := range parts {
 		count += len(p.all)
 	}
-	best := &topK{k: min(q.TopK, count)}
-	if best.k == 0 {
+	if best.k = min(best.k, count); best.k == 0 {
 		return []mastra.Match{}, nil
 	}
 	x := exactly{st: st, ctx: ctx, query: q.Vector, norm: norm}
-	if !st.coded() || count <= max(fewEnough, best.k) {
+	if count <= max(fewEnough, best.k) {
 		sc.few = sc.few[:0]
 		for _, p := range parts {
 			for _, at := range p.all {
@@ -186,9 +199,7 @@ func (x *exactly) compare(best *topK, candidates []candidate, room []float32, si
 		errs[w] = x.part(bests[w], candidates, w, workers, own, sifted)
 	})
 	for _, b := range bests {
-		for _, h := range b.hits {
-			best.add(h)
-		}
+		best.join(b.hits)
 	}
 	return errors.Join(errs...)
 }
@@ -218,11 +229,13 @@ func better(a, b candidate) int {
 	return cmp.Compare(a.slot, b.slot)
 }
 
-// scan collects the vectors of a namespace that f, which is key, matches, with their rough estimates where there are codes.
-// It returns in how many of sc.parts they are.
-func (st *state) scan(ctx context.Context, ask *question, space int32, key string, f *filter.Expr, sc *scratch) (workers int, err error) {
-	workers = 1
-	if work := st.live * st.words(); f != nil && st.live > chunkSlots || work > 64*chunkSlots {
+// scan shows visit, chunk by chunk, the vectors of a namespace that f, which is key, matches. It returns the parts that took them.
+func (st *state) scan(ctx context.Context, space int32, key string, f *filter.Expr, sc *scratch, visit func(p *part, chunk int, which *places)) ([]*part, error) {
+	workers, work := 1, st.live*st.words()
+	if !st.coded() {
+		work = st.live * st.dim
+	}
+	if f != nil && st.live > chunkSlots || work > 64*chunkSlots {
 		workers = min(runtime.GOMAXPROCS(0), len(st.chunks))
 	}
 	for len(sc.parts) < workers {
@@ -235,13 +248,14 @@ func (st *state) scan(ctx context.Context, ask *question, space int32, key strin
 	share := (len(st.chunks) + workers - 1) / max(1, workers)
 	parallel(workers, func(w int) {
 		p := sc.parts[w]
-		p.all, p.err = p.all[:0], nil
+		p.all, p.best, p.err = p.all[:0], topK{hits: p.best.hits[:0]}, nil
+		p.meta = metadata{of: st, buf: p.meta.buf[:0]}
 		for n := min(w*share, len(st.chunks)); n < min((w+1)*share, len(st.chunks)) && p.err == nil; n++ {
 			if p.err = ctx.Err(); p.err != nil {
 				break
 			}
 			if f != nil {
-				if p.err = matching.fill(st, n, f); p.err != nil {
+				if p.err = matching.fill(&p.meta, n, f); p.err != nil {
 					break
 				}
 			}
@@ -250,35 +264,43 @@ func (st *state) scan(ctx context.Context, ask *question, space int32, key strin
 				if f != nil {
 					which.and(matching[n].bits)
 				}
-				p.estimate(st, ask, n, &which)
+				visit(p, n, &which)
 			}
 		}
 	})
 	for _, p := range sc.parts[:workers] {
 		if p.err != nil {
-			return 0, p.err
+			return nil, p.err
 		}
 	}
 	if f != nil {
 		st.kept.put(key, matching)
 	}
-	return workers, nil
+	return sc.parts[:workers], nil
+}
+
+// exactly compares some of a chunk's vectors, which are short ones, with the query, and keeps the k best.
+func (p *part) exactly(st *state, query []float32, norm float64, k, chunk int, which *places) {
+	p.best.k = k
+	c, first := st.chunks[chunk], uint32(chunk*chunkSlots)
+	for w, bitset := range which {
+		for ; bitset != 0; bitset &= bitset - 1 {
+			i := w*64 + bits.TrailingZeros64(bitset)
+			at, values := first+uint32(i), c.values[i*st.dim:(i+1)*st.dim]
+			p.best.add(hit{at, st.rank(query, norm, values, st.length(at, values))})
+		}
+	}
 }
 
 // estimate appends some of a chunk's vectors to p.all, with their rough estimates.
 func (p *part) estimate(st *state, ask *question, chunk int, which *places) {
 	c, first := st.chunks[chunk], uint32(chunk*chunkSlots)
-	if st.coded() {
-		ask.differing(c.plane0, which, &p.counts)
-	}
+	ask.differing(c.plane0, which, &p.counts)
 	for w, bitset := range which {
 		for ; bitset != 0; bitset &= bitset - 1 {
 			i := w*64 + bits.TrailingZeros64(bitset)
-			at := roughly{slot: first + uint32(i)}
-			if st.coded() {
-				at.estimate = ask.rough*c.rough[i].factor*(ask.dims-2*float32(p.counts[i])) + c.rough[i].offset
-			}
-			p.all = append(p.all, at)
+			estimate := ask.rough*c.rough[i].factor*(ask.dims-2*float32(p.counts[i])) + c.rough[i].offset
+			p.all = append(p.all, roughly{first + uint32(i), estimate})
 		}
 	}
 }
@@ -382,7 +404,16 @@ func (t *topK) bar() float64 {
 	return t.hits[t.k-1].rank
 }
 
+func (t *topK) join(hits []hit) {
+	for _, h := range hits {
+		t.add(h)
+	}
+}
+
 func (t *topK) add(h hit) {
+	if h.rank < t.bar() {
+		return
+	}
 	worse := func(a, b hit) int {
 		if c := cmp.Compare(b.rank, a.rank); c != 0 {
 			return c
@@ -411,7 +442,7 @@ func (st *state) matches(best *topK, q *mastra.VectorQuery, sc *scratch) ([]mast
 			break
 		}
 		s := st.slot(h.slot)
-		meta, err := st.meta(s)
+		meta, err := (&metadata{of: st}).read(s)
 		if err != nil {
 			return nil, err
 		}

@@ -18,17 +18,20 @@ type chunkSelection struct {
 }
 
 // fill asks the filter about the slots of a chunk that it was not asked about.
-func (s selection) fill(st *state, chunk int, f *filter.Expr) error {
-	slots, known := st.chunks[chunk].slots, &s[chunk]
+func (s selection) fill(m *metadata, chunk int, f *filter.Expr) error {
+	slots, known := m.of.chunks[chunk].slots, &s[chunk]
 	if known.count == len(slots) {
 		return nil
 	}
 	known.bits = append(slices.Clone(known.bits), make([]uint64, chunkSlots/64-len(known.bits))...) // others read the old ones
+	if m.ahead = 0; len(slots)-known.count > chunkSlots/32 {
+		m.ahead = metaAhead
+	}
 	for i := known.count; i < len(slots); i++ {
 		if slots[i].dead {
 			continue
 		}
-		meta, err := st.meta(&slots[i])
+		meta, err := m.read(&slots[i])
 		if err != nil {
 			return err
 		}

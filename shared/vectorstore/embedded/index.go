@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -26,13 +27,14 @@ type slot struct {
 
 // chunk holds up to chunkSlots slots and what is scanned of them.
 type chunk struct {
-	slots  []slot
-	live   map[int32]*places // by namespace
-	plane0 []uint64          // words a slot
-	rest   []uint64          // (planes-1) * words a slot
-	rough  []rough
-	est    []estimator
-	values []float32 // where vectors are short
+	slots   []slot
+	live    map[int32]*places // by namespace
+	plane0  []uint64          // words a slot
+	rest    []uint64          // (planes-1) * words a slot
+	rough   []rough
+	est     []estimator
+	values  []float32 // where vectors are short
+	lengths []float32 // of them
 
 	maxErr, maxNorm float32 // of est: the largest coarseErr and norm
 }
@@ -207,7 +209,8 @@ func (st *state) apply(r record, small []byte) (err error) {
 			c.maxErr, c.maxNorm = max(c.maxErr, e.coarseErr), max(c.maxNorm, e.norm)
 		} else {
 			i := (valuesAt - r.bigAt()) / 4
-			c.values = append(c.values, values[i:i+int64(st.dim)]...)
+			v := values[i : i+int64(st.dim)]
+			c.values, c.lengths = append(c.values, v...), append(c.lengths, float32(math.Sqrt(dot(v, v))))
 		}
 		if c.live[space] == nil {
 			c.live[space] = &places{}

@@ -217,7 +217,7 @@ func (x *exactly) part(best *topK, candidates []candidate, first, stride int, ro
 		if err != nil {
 			return err
 		}
-		best.add(hit{c.slot, x.st.rank(x.query, x.norm, values, x.st.length(c.slot, values))})
+		best.add(hit{c.slot, x.st.rank(x.query, x.norm, values, float64(x.st.chunks[c.slot/chunkSlots].est[c.slot%chunkSlots].length))})
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func (p *part) exactly(st *state, query []float32, norm float64, k, chunk int, w
 		for ; bitset != 0; bitset &= bitset - 1 {
 			i := w*64 + bits.TrailingZeros64(bitset)
 			at, values := first+uint32(i), c.values[i*st.dim:(i+1)*st.dim]
-			p.best.add(hit{at, st.rank(query, norm, values, st.length(at, values))})
+			p.best.add(hit{at, st.rank(query, norm, values, float64(c.lengths[i]))})
 		}
 	}
 }
@@ -411,23 +411,24 @@ func (t *topK) join(hits []hit) {
 }
 
 func (t *topK) add(h hit) {
-	if h.rank < t.bar() {
+	if t.k == 0 || len(t.hits) == t.k && worse(h, t.hits[t.k-1]) >= 0 {
 		return
 	}
-	worse := func(a, b hit) int {
-		if c := cmp.Compare(b.rank, a.rank); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.slot, b.slot)
-	}
 	i, found := slices.BinarySearchFunc(t.hits, h, worse)
-	if found || i == t.k {
+	if found {
 		return
 	}
 	if len(t.hits) == t.k {
 		t.hits = t.hits[:t.k-1]
 	}
 	t.hits = slices.Insert(t.hits, i, h)
+}
+
+func worse(a, b hit) int {
+	if c := cmp.Compare(b.rank, a.rank); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.slot, b.slot)
 }
 
 func (st *state) matches(best *topK, q *mastra.VectorQuery, sc *scratch) ([]mastra.Match, error) {
@@ -454,17 +455,6 @@ func (st *state) matches(best *topK, q *mastra.VectorQuery, sc *scratch) ([]mast
 		out = append(out, m)
 	}
 	return out, nil
-}
-
-// length is that of the vector of a slot.
-func (st *state) length(at uint32, v []float32) float64 {
-	switch {
-	case st.metric != mastra.Cosine:
-		return 0
-	case st.coded():
-		return float64(st.chunks[at/chunkSlots].est[at%chunkSlots].length)
-	}
-	return math.Sqrt(dot(v, v))
 }
 
 // rank is what the estimates estimate, exactly: it grows with likeness. length is that of v, norm that of the query.

@@ -184,7 +184,7 @@ func (x *run) askObserver(ctx context.Context, o *mastra.ObservationalMemory, r 
 	if o.Instructions != "" {
 		instructions += "\n" + o.Instructions
 	}
-	y, err := x.askAside(ctx, model, &mastra.Agent{ID: r.agent, Name: r.agent}, instructions, what)
+	y, err := x.askAside(ctx, model, &mastra.Agent{ID: r.agent, Name: r.name}, instructions, what)
 	if err == nil && len(y.text()) > 4*maxObservations {
 		err = mastra.Errorf(mastra.CodeUpstream, "The observer's answer is too long")
 	}

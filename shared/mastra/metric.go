@@ -55,7 +55,7 @@ func (m *MetricPoint) Labels() []string        { return m.Tags }
 func (m *MetricPoint) About() JSON             { return m.Metadata }
 
 // MetricNames are the metrics there are, sorted.
-var MetricNames = []string{"mastra_agent_duration_ms", "mastra_model_duration_ms", "mastra_model_input_cache_read_tokens", "mastra_model_input_text_tokens",
+var MetricNames = []string{"mastra_agent_duration_ms", "mastra_model_duration_ms", "mastra_model_input_cache_read_tokens", "mastra_model_input_cache_write_tokens", "mastra_model_input_text_tokens",
 	"mastra_model_output_reasoning_tokens", "mastra_model_output_text_tokens", "mastra_model_total_input_tokens", "mastra_model_total_output_tokens",
 	"mastra_processor_duration_ms", "mastra_tool_duration_ms", "mastra_workflow_duration_ms"}
 
@@ -110,9 +110,10 @@ func MetricsOf(spans []Span, names []string, service, environment string) []Metr
 		}{
 			{"mastra_model_total_input_tokens", u.InputTokens, true},
 			{"mastra_model_total_output_tokens", u.OutputTokens, true},
-			{"mastra_model_input_text_tokens", u.InputTokens - u.CachedInputTokens, true},
-			{"mastra_model_output_text_tokens", u.OutputTokens - u.ReasoningTokens, true},
+			{"mastra_model_input_text_tokens", u.InputTokens - u.CachedInputTokens - u.CacheCreationInputTokens, false},
+			{"mastra_model_output_text_tokens", u.OutputTokens - u.ReasoningTokens, false},
 			{"mastra_model_input_cache_read_tokens", u.CachedInputTokens, false},
+			{"mastra_model_input_cache_write_tokens", u.CacheCreationInputTokens, false},
 			{"mastra_model_output_reasoning_tokens", u.ReasoningTokens, false},
 		} {
 			if !wanted(t.name) || t.n == 0 && !t.always {
@@ -162,7 +163,8 @@ func (s *Span) Use() *ModelUse {
 			InputTokens  int `json:"inputTokens"`
 			OutputTokens int `json:"outputTokens"`
 			Input        struct {
-				CacheRead int `json:"cacheRead"`
+				CacheRead  int `json:"cacheRead"`
+				CacheWrite int `json:"cacheWrite"`
 			} `json:"inputDetails"`
 			Output struct {
 				Reasoning int `json:"reasoning"`
@@ -181,7 +183,7 @@ func (s *Span) Use() *ModelUse {
 		use.Model = a.Model
 	}
 	use.Usage = Usage{InputTokens: a.Usage.InputTokens, OutputTokens: a.Usage.OutputTokens, TotalTokens: a.Usage.InputTokens + a.Usage.OutputTokens,
-		CachedInputTokens: a.Usage.Input.CacheRead, ReasoningTokens: a.Usage.Output.Reasoning}
+		CachedInputTokens: a.Usage.Input.CacheRead, CacheCreationInputTokens: a.Usage.Input.CacheWrite, ReasoningTokens: a.Usage.Output.Reasoning}
 	if a.Cost != nil {
 		use.Cost = &Cost{a.Cost.Amount, a.Cost.Unit}
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-
-	"mastralambda/shared/schema"
 )
 
 // Scorer judges what an agent or a step made of its input, after the answer. It is declared once and given to any number of
@@ -93,63 +91,4 @@ func (s *Scorer) check() error {
 // ScoreRunner runs scorers after the answer. Score returns at once; the caller's context may end.
 type ScoreRunner interface {
 	Score(ctx context.Context, m *Mastra, scorers []*Scorer, r ScorerRun)
-}
-
-const judgeFormat = "Answer with JSON alone: {\"score\": a number from 0 to 1, \"reason\": one sentence}."
-
-// judge asks a model for a verdict.
-func judge(ctx context.Context, id, instructions string, r ScorerRun) (Verdict, error) {
-	m := From(ctx)
-	if m == nil || m.Models == nil {
-		return Verdict{}, errors.New("there is no model to judge with")
-	}
-	model, err := m.Models(id)
-	if err != nil {
-		return Verdict{}, err
-	}
-	shown, err := schema.Marshal(struct {
-		Input  JSON `json:"input"`
-		Output JSON `json:"output"`
-	}{r.Input, r.Output})
-	if err != nil {
-		return Verdict{}, err
-	}
-	message := func(role, text string) PromptMessage {
-		return PromptMessage{Role: role, Parts: []Part{{Type: PartText, Text: text}}}
-	}
-	answer := ""
-	for part, err := range model.Stream(ctx, &ModelRequest{Messages: []PromptMessage{message("system", instructions+"\n"+judgeFormat), message("user", string(shown))}}) {
-		if err != nil {
-			return Verdict{}, err
-		}
-		if part.Type == ModelTextDelta {
-			answer += part.Text
-		}
-	}
-	return readVerdict(answer)
-}
-
-// readVerdict reads the first JSON object of an answer that has a score: models like to talk.
-func readVerdict(answer string) (v Verdict, err error) {
-	for i := range answer {
-		if answer[i] != '{' {
-			continue
-		}
-		for end := len(answer); end > i; end-- {
-			if answer[end-1] != '}' {
-				continue
-			}
-			var found struct {
-				Score  *float64 `json:"score"`
-				Reason string   `json:"reason"`
-			}
-			if schema.Unmarshal([]byte(answer[i:end]), &found) == nil && found.Score != nil {
-				if *found.Score < 0 || *found.Score > 1 {
-					return v, fmt.Errorf("the judge's score %v is not from 0 to 1", *found.Score)
-				}
-				return Verdict{*found.Score, found.Reason}, nil
-			}
-		}
-	}
-	return v, errors.New("the judge's answer has no score")
 }

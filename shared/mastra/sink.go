@@ -1,6 +1,7 @@
 package mastra
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -28,15 +29,19 @@ func WithSpanSink(ctx context.Context, s *SpanSink) context.Context {
 	return context.WithValue(ctx, sinkKey, s)
 }
 
-// AddSpan records a span below the one that ctx stands at: its type, name, times, attributes, input, output and error are
-// the caller's. Outside of a run it does nothing.
+// AddSpan records a span below the one that ctx stands at, or below the ParentID that it has: its type, name, times, attributes, input,
+// output and error are the caller's, and its SpanID where it has one. Outside of a run it does nothing.
 func AddSpan(ctx context.Context, s Span) {
 	sink, _ := ctx.Value(sinkKey).(*SpanSink)
 	at := SpanOf(ctx)
 	if sink == nil || !at.Inside() {
 		return
 	}
-	s.TraceID, s.SpanID, s.ParentID, s.RunID = at.TraceID, NewSpanID(), at.SpanID, at.RunID
+	s.TraceID, s.RunID = at.TraceID, at.RunID
+	s.ParentID = cmp.Or(s.ParentID, at.SpanID)
+	if s.SpanID == "" {
+		s.SpanID = NewSpanID()
+	}
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
 	if len(sink.spans) < maxSunk {

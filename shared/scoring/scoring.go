@@ -209,7 +209,11 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, source strin
 		judged.ServiceName, judged.Environment = m.Tracing.ServiceName, m.Tracing.Environment
 		b.Scores = []mastra.Score{judged}
 	}
-	b.Spans = m.Record(ctx, append([]mastra.Span{root, step}, sink.Take()...))
+	called := sink.Take()
+	for i := range called {
+		called[i].ResourceID, called[i].Metadata = root.ResourceID, root.Metadata
+	}
+	b.Spans = m.Record(ctx, append([]mastra.Span{root, step}, called...))
 	return failure, m.Storage.Commit(context.WithoutCancel(ctx), b)
 }
 

@@ -31,7 +31,7 @@ type fixed struct {
 
 func (f fixed) Stream(context.Context, *mastra.ModelRequest) iter.Seq2[mastra.ModelPart, error] {
 	return func(yield func(mastra.ModelPart, error) bool) {
-		_ = yield(mastra.ModelPart{Type: mastra.ModelTextDelta, Text: f.text}, nil) && yield(mastra.ModelPart{Type: mastra.ModelFinish, Finish: mastra.FinishStop}, nil)
+		_ = yield(mastra.ModelPart{Type: mastra.ModelTextDelta, Text: f.text}, nil) && yield(mastra.ModelPart{Type: mastra.ModelFinish, Finish: mastra.FinishStop, Usage: mastra.Usage{InputTokens: 7, OutputTokens: 2}, Cost: 0.5}, nil)
 	}
 }
 
@@ -230,8 +230,20 @@ func TestScoringOnAQueue(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		spans, err := storage.Trace(ctx, s.ScoreTraceID) // of the message that came twice, once
-		if err != nil || len(spans) != 2 || spans[1].Type != mastra.SpanScorerStep || spans[1].ParentID != spans[0].SpanID || string(spans[1].Output) != "0.25" || !strings.Contains(string(spans[0].Output), `"success":true`) {
+		if err != nil || len(spans) != 6 || spans[1].Type != mastra.SpanScorerStep || spans[1].ParentID != spans[0].SpanID || string(spans[1].Output) != "0.25" || !strings.Contains(string(spans[0].Output), `"success":true`) {
 			t.Errorf("%+v, %v", spans, err)
+		}
+		names := "" // what the judge asked its model, and what that took, is below the scorer's step
+		for i := 2; i < len(spans); i++ {
+			if names += spans[i].Name + " "; spans[i].ParentID != spans[i-1].SpanID || spans[i].EntityID != "judge" || !strings.Contains(string(spans[i].Metadata), `"targetTraceId"`) {
+				t.Errorf("%+v", spans[i])
+			}
+		}
+		if names != "agent run: 'judge' llm: 'demo' step: 0 inference: 0 " {
+			t.Error(names)
+		}
+		if use := spans[3].Use(); use == nil || use.Usage.InputTokens != 7 || use.Cost == nil || use.Cost.Amount != 0.5 || string(spans[5].Output) != `{"text":"{\"score\": 0.25}","files":[]}` {
+			t.Errorf("%+v, %s", use, spans[5].Output)
 		}
 	}
 	traces, err := storage.Traces(ctx, mastra.TraceQuery{SpanType: mastra.SpanScorerRun, Paging: mastra.Paging{PerPage: 20}})

@@ -177,6 +177,9 @@ func (w *writer) spans(spans []*mastra.Span) {
 			w.text(use.Provider)
 			w.text(use.Model)
 			u := use.Usage
+			if u.CacheCreationInputTokens > 0 { // it stands in for the total, which is a sum: earlier versions look at neither
+				u.TotalTokens = -u.CacheCreationInputTokens
+			}
 			for _, n := range [...]int{u.InputTokens, u.OutputTokens, u.TotalTokens, u.ReasoningTokens, u.CachedInputTokens} {
 				w.int(int64(n))
 			}
@@ -356,6 +359,9 @@ func (r *Reader) Spans(spans []mastra.Span, most int) ([]mastra.Span, error) {
 			u := &s.Model.Usage
 			for _, n := range [...]*int{&u.InputTokens, &u.OutputTokens, &u.TotalTokens, &u.ReasoningTokens, &u.CachedInputTokens} {
 				*n = int(r.Int())
+			}
+			if u.TotalTokens < 0 {
+				u.CacheCreationInputTokens, u.TotalTokens = -u.TotalTokens, u.InputTokens+u.OutputTokens
 			}
 			if flags&hasCost != 0 {
 				s.Model.Cost = &mastra.Cost{Amount: r.float(), Unit: r.text()}

@@ -35,11 +35,11 @@ var signalTests = []test{
 			StartedAt: base, EndedAt: base + 9, EntityType: "agent", EntityID: "a", EntityName: "A", RunID: "run", ThreadID: "thread", ResourceID: "me", Tags: []string{"one", "two"},
 			Attributes: mastra.JSON(`{"x":1}`), Metadata: mastra.JSON(`{"y":2}`), Input: text("in"), Output: text("out"), Error: mastra.JSON(`{"message":"no"}`), Context: mastra.JSON(`{"z":3}`)}
 		model := mastra.Span{TraceID: root.TraceID, SpanID: "00000000000000cc", ParentID: root.SpanID, Name: "llm: 'm'", Type: mastra.SpanModelGeneration, IsEvent: true, StartedAt: base + 1,
-			Attributes: mastra.JSON(`{"model":"m","provider":"p","usage":{"inputTokens":7,"outputTokens":5,"inputDetails":{"cacheRead":2},"outputDetails":{"reasoning":1}},"costContext":{"estimatedCost":0.25,"costUnit":"USD"},"responseModel":"m-1"}`)}
+			Attributes: mastra.JSON(`{"model":"m","provider":"p","usage":{"inputTokens":7,"outputTokens":5,"inputDetails":{"cacheRead":2,"cacheWrite":3},"outputDetails":{"reasoning":1}},"costContext":{"estimatedCost":0.25,"costUnit":"USD"},"responseModel":"m-1"}`)}
 		e.commit(mastra.Batch{Spans: []mastra.Span{root, model}})
 		root.Attributes, root.Metadata, root.Input, root.Output, root.Context, root.Error = nil, nil, nil, nil, nil, mastra.JSON(`{}`)
 		model.Attributes = nil
-		model.Model = &mastra.ModelUse{Provider: "p", Model: "m-1", Usage: mastra.Usage{InputTokens: 7, OutputTokens: 5, TotalTokens: 12, CachedInputTokens: 2, ReasoningTokens: 1}, Cost: &mastra.Cost{Amount: 0.25, Unit: "USD"}}
+		model.Model = &mastra.ModelUse{Provider: "p", Model: "m-1", Usage: mastra.Usage{InputTokens: 7, OutputTokens: 5, TotalTokens: 12, CachedInputTokens: 2, CacheCreationInputTokens: 3, ReasoningTokens: 1}, Cost: &mastra.Cost{Amount: 0.25, Unit: "USD"}}
 		got := e.outlines(mastra.SpanQuery{})
 		slices.SortFunc(got, func(a, b mastra.Span) int { return int(a.StartedAt - b.StartedAt) })
 		e.equal(*got[1].Model.Cost, *model.Model.Cost)

@@ -1,0 +1,26 @@
+package mastra_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"mastralambda/shared/mastra"
+)
+
+// The metrics of a call are those of the real server: totals always, parts where there are any; what they are parts of adds up.
+func TestMetricsOfACall(t *testing.T) {
+	for usage, want := range map[mastra.Usage]string{
+		{}: "model_duration_ms 9, model_total_input_tokens 0, model_total_output_tokens 0",
+		{InputTokens: 100, OutputTokens: 20, CachedInputTokens: 60, CacheCreationInputTokens: 30, ReasoningTokens: 5}: "model_duration_ms 9, model_total_input_tokens 100, model_total_output_tokens 20, " +
+			"model_input_text_tokens 10, model_output_text_tokens 15, model_input_cache_read_tokens 60, model_input_cache_write_tokens 30, model_output_reasoning_tokens 5",
+	} {
+		var got []string
+		for _, m := range mastra.MetricsOf([]mastra.Span{{SpanID: "s", Type: mastra.SpanModelGeneration, StartedAt: 1, EndedAt: 10, Model: &mastra.ModelUse{Usage: usage}}}, nil, "", "") {
+			got = append(got, fmt.Sprint(strings.TrimPrefix(m.Name, "mastra_"), " ", m.Value))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%v, not %s", got, want)
+		}
+	}
+}

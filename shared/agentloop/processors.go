@@ -22,6 +22,8 @@ func (x *run) trips(err error) bool {
 	if !errors.As(err, &x.Tripwire) {
 		return false
 	}
+	ctx := mastra.WithSpan(x.ctx, x.at(x.SpanID)) // which it may not have begun
+	x.m.Logger.WarnContext(ctx, "a processor stopped a run", "runId", x.RunID, "agent", x.agent.ID, "processor", x.Tripwire.ProcessorID, "reason", x.Tripwire.Reason)
 	if n := len(x.Steps); n > 0 {
 		s := &x.Steps[n-1]
 		s.Pieces = slices.DeleteFunc(s.Pieces, func(p piece) bool { return p.Call != nil && !p.Call.done() })
@@ -87,6 +89,7 @@ func (x *run) processInput() error {
 
 // unbegun keeps the trace of a run that a processor failed before it began.
 func (x *run) unbegun(failed error) {
+	x.ctx = mastra.WithSpan(x.ctx, x.at(x.SpanID))
 	x.m.Logger.ErrorContext(x.ctx, "a run failed", "runId", x.RunID, "agent", x.agent.ID, "error", failed)
 	details := append(appendMember(nil, `{"runId":`, x.RunID), '}')
 	spans := x.m.Record(x.ctx, x.traced(&tracedError{failed, "AGENT_PREPARE_STREAM_FAILED", "SYSTEM", details}, false))

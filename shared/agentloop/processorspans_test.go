@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -75,6 +76,20 @@ agent run: 'a'
 		}
 		if all := tree(t, w, r.TraceID, shown); strings.Contains(all, "more") || strings.Contains(all, "bye") || strings.Contains(all, "kind") || strings.Contains(all, "result\":4") {
 			t.Errorf("it shows what is hidden: %s", all)
+		}
+	}
+}
+
+// The log says which run a processor stopped or failed, with its trace.
+func TestTheLogSaysWhatProcessorsStopped(t *testing.T) {
+	for message, failed := range map[string]error{"a processor stopped a run": mastra.Abort("no"), "a run failed": errors.New("it is broken")} {
+		guard := &mastra.Processor{ID: "guard", Input: func(context.Context, mastra.Messages) (mastra.Messages, error) { return nil, failed }}
+		log := &lines{}
+		w := newWorld(t, &script{}, &mastra.Agent{ID: "a", Processors: []*mastra.Processor{guard}})
+		w.Logger = slog.New(log)
+		_, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("go"), RunID: "run", Tracing: mastra.TracingOptions{TraceID: strings.Repeat("a", 32)}})
+		if want := message + " run " + strings.Repeat("a", 32); strings.Join(log.said, "\n") != want {
+			t.Errorf("%q, %v", log.said, err)
 		}
 	}
 }

@@ -17,6 +17,14 @@ type LogRecord struct {
 	Fields  Object[JSON] `json:"-"` // the rest, in the order it was logged
 }
 
+// Text is a field of the record that is a text, "" where there is none.
+func (r *LogRecord) Text(key string) (text string) {
+	if v, ok := r.Fields.Get(key); !ok || schema.Unmarshal(v, &text) != nil {
+		return ""
+	}
+	return text
+}
+
 // LogQuery asks for matching records, the newest first. Zero fields match all.
 type LogQuery struct {
 	Level   string   // at least this level

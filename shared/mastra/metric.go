@@ -88,7 +88,7 @@ func MetricsOf(spans []Span, names []string, service, environment string) []Metr
 		if s.EndedAt == 0 || duration == "" {
 			continue
 		}
-		m := MetricPoint{CreatedAt: s.EndedAt, TraceID: s.TraceID, SpanID: s.SpanID, Tags: s.Tags, Origin: originOf(spans, s)}
+		m := MetricPoint{CreatedAt: s.EndedAt, TraceID: s.TraceID, SpanID: s.SpanID, Tags: s.Tags, Origin: OriginOf(spans, s)}
 		m.ServiceName, m.Environment = service, environment
 		if wanted(duration) {
 			m.ID, m.Name, m.Value, m.Status = s.SpanID+"-"+duration, duration, float64(s.EndedAt-s.StartedAt), "ok"
@@ -132,8 +132,8 @@ func MetricsOf(spans []Span, names []string, service, environment string) []Metr
 	return out
 }
 
-// originOf says what a span is about, by its place among those it was committed with.
-func originOf(spans []Span, s *Span) Origin {
+// OriginOf says what a span is about, by its place among those it was committed with.
+func OriginOf(spans []Span, s *Span) Origin {
 	o := Origin{EntityType: s.EntityType, EntityID: s.EntityID, EntityName: s.EntityName, RunID: s.RunID, ThreadID: s.ThreadID, ResourceID: s.ResourceID}
 	root := s
 	for depth, parent := 0, s.ParentID; parent != "" && depth < 64; depth++ {

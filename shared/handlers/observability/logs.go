@@ -91,12 +91,50 @@ func Logs(ctx context.Context, m *mastra.Mastra, in LogsInput) (LogPage, error) 
 		}
 		out.Pagination = &Pagination{total, q.Page, q.PerPage, page.HasMore}
 	}
-	out.Logs, err = records(page.Records, func(r *mastra.LogRecord) (Record, error) { return showLog(m, r) })
+	traces := tracesOf(ctx, m, page.Records)
+	out.Logs, err = records(page.Records, func(r *mastra.LogRecord) (Record, error) { return showLog(m, r, traces[traceOf(r)]) })
 	return out, err
 }
 
-// showLog shows a line of the log: what it was written in by its own fields, the rest as its data.
-func showLog(m *mastra.Mastra, r *mastra.LogRecord) (Record, error) {
+func traceOf(r *mastra.LogRecord) string { return r.Text("traceId") }
+
+// tracesOf are the outlines of the traces that lines were written in: they say of whom and what a line is. The log is shown without them, too.
+func tracesOf(ctx context.Context, m *mastra.Mastra, lines []mastra.LogRecord) map[string][]mastra.Span {
+	var ids []string
+	for i := range lines {
+		if id := traceOf(&lines[i]); id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 || m.Storage == nil {
+		return nil
+	}
+	found := map[string][]mastra.Span{}
+	err := m.Storage.Outlines(ctx, mastra.SpanQuery{TraceIDs: ids}, func(spans []mastra.Span) bool {
+		found[spans[0].TraceID] = append(found[spans[0].TraceID], spans...)
+		return true
+	})
+	if err != nil {
+		m.Logger.WarnContext(ctx, "the traces of log lines could not be read", "error", err)
+	}
+	return found
+}
+
+// place is what is known of the span that a line was written in, of its trace where the span is still open.
+func place(spans []mastra.Span, r *mastra.LogRecord) (mastra.Origin, bool) {
+	id := r.Text("spanId")
+	at := slices.IndexFunc(spans, func(s mastra.Span) bool { return s.SpanID == id })
+	if at < 0 {
+		at = slices.IndexFunc(spans, func(s mastra.Span) bool { return s.Root() })
+	}
+	if at < 0 {
+		return mastra.Origin{}, false
+	}
+	return mastra.OriginOf(spans, &spans[at]), true
+}
+
+// showLog shows a line of the log: what it was written in by its own fields and its trace, the rest as its data.
+func showLog(m *mastra.Mastra, r *mastra.LogRecord, trace []mastra.Span) (Record, error) {
 	whole, err := schema.Marshal(r.Object())
 	if err != nil {
 		return nil, err
@@ -125,6 +163,21 @@ func showLog(m *mastra.Mastra, r *mastra.LogRecord) (Record, error) {
 			have.Set(f.Key, f.Value)
 		} else {
 			data = append(data, f)
+		}
+	}
+	if o, ok := place(trace, r); ok {
+		encoded, err := schema.Marshal(o)
+		if err != nil {
+			return nil, err
+		}
+		var known Record
+		if err := schema.Unmarshal(encoded, &known); err != nil {
+			return nil, err
+		}
+		for _, f := range known {
+			if _, said := have.Get(f.Key); !said {
+				have.Set(f.Key, f.Value)
+			}
 		}
 	}
 	if len(data) > 0 {

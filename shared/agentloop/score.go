@@ -32,5 +32,5 @@ func (x *run) scorerRun() mastra.ScorerRun {
 		out = x.appendStoredMessages(out, []mastra.Message{x.answer})
 	}
 	return mastra.ScorerRun{Input: b, Output: append(out, ']'), EntityType: "agent", EntityID: x.agent.ID, EntityName: x.agent.Name, RunID: x.RunID, TraceID: x.TraceID,
-		SpanID: x.SpanID, Metadata: x.trace.metadata, ThreadID: x.call.ThreadID, ResourceID: x.resourceID, Context: mastra.RequestContextOf(x.ctx)}
+		SpanID: x.SpanID, Metadata: x.trace.metadata, Tags: x.call.Tracing.Tags, ThreadID: x.call.ThreadID, ResourceID: x.resourceID, Context: mastra.RequestContextOf(x.ctx)}
 }

@@ -88,7 +88,8 @@ func MetricsOf(spans []Span, names []string, service, environment string) []Metr
 		if s.EndedAt == 0 || duration == "" {
 			continue
 		}
-		m := MetricPoint{CreatedAt: s.EndedAt, TraceID: s.TraceID, SpanID: s.SpanID, Tags: s.Tags, Origin: OriginOf(spans, s)}
+		m := MetricPoint{CreatedAt: s.EndedAt, TraceID: s.TraceID, SpanID: s.SpanID}
+		m.Origin, m.Tags = OriginOf(spans, s)
 		m.ServiceName, m.Environment = service, environment
 		if wanted(duration) {
 			m.ID, m.Name, m.Value, m.Status = s.SpanID+"-"+duration, duration, float64(s.EndedAt-s.StartedAt), "ok"
@@ -132,8 +133,8 @@ func MetricsOf(spans []Span, names []string, service, environment string) []Metr
 	return out
 }
 
-// OriginOf says what a span is about, by its place among those it was committed with.
-func OriginOf(spans []Span, s *Span) Origin {
+// OriginOf says what a span is about, by its place among those it was committed with, and how its root is tagged.
+func OriginOf(spans []Span, s *Span) (Origin, []string) {
 	o := Origin{EntityType: s.EntityType, EntityID: s.EntityID, EntityName: s.EntityName, RunID: s.RunID, ThreadID: s.ThreadID, ResourceID: s.ResourceID}
 	root := s
 	for depth, parent := 0, s.ParentID; parent != "" && depth < 64; depth++ {
@@ -147,7 +148,10 @@ func OriginOf(spans []Span, s *Span) Origin {
 		parent = root.ParentID
 	}
 	o.RootEntityType, o.RootEntityID, o.RootEntityName = root.EntityType, root.EntityID, root.EntityName
-	return o
+	if c := root.Correlated(); c != nil {
+		o.UserID, o.OrganizationID, o.SessionID, o.RequestID, o.ExperimentID = c.UserID, c.OrganizationID, c.SessionID, c.RequestID, c.ExperimentID
+	}
+	return o, root.Tags
 }
 
 // Use is what a generation took: what was set, or what its attributes say. nil of other spans.

@@ -8,6 +8,17 @@ import (
 	"mastralambda/shared/mastra"
 )
 
+// Whoever filters metrics by a tag, or by whom the caller said that a run was for, finds those of all its spans: the root says it.
+func TestMetricsAreOfWhomTheRunWasFor(t *testing.T) {
+	root := mastra.Span{SpanID: "root", Type: mastra.SpanAgentRun, StartedAt: 1, EndedAt: 2, EntityID: "a", Tags: []string{"beta"}, Metadata: mastra.JSON(`{"userId":"ann","sessionId":"s","experimentId":null}`)}
+	call := mastra.Span{SpanID: "call", ParentID: "root", Type: mastra.SpanModelGeneration, StartedAt: 1, EndedAt: 2, Model: &mastra.ModelUse{Usage: mastra.Usage{InputTokens: 7}}}
+	for _, m := range mastra.MetricsOf([]mastra.Span{root, call}, nil, "", "") {
+		if m.UserID != "ann" || m.SessionID != "s" || m.ExperimentID != "" || m.RootEntityID != "a" || len(m.Tags) != 1 || m.Tags[0] != "beta" {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
 // The metrics of a call are those of the real server: totals always, parts where there are any; what they are parts of adds up.
 func TestMetricsOfACall(t *testing.T) {
 	for usage, want := range map[mastra.Usage]string{

@@ -30,6 +30,7 @@ type ScorerRun struct {
 	TraceID    string         `json:"traceId,omitempty"`
 	SpanID     string         `json:"spanId,omitempty"`
 	Metadata   JSON           `json:"metadata,omitzero"` // of the span: its scores have it too
+	Tags       []string       `json:"tags,omitempty"`
 	ThreadID   string         `json:"threadId,omitempty"`
 	ResourceID string         `json:"resourceId,omitempty"`
 	Context    RequestContext `json:"context,omitempty"`

@@ -51,6 +51,8 @@ type Span struct {
 	Error      JSON      `json:"error,omitzero"`          // {message, name}
 	Context    JSON      `json:"requestContext,omitzero"` // of a root: what its caller handed to its tools and steps
 	Model      *ModelUse `json:"-"`                       // of a model_generation; the attributes say the same
+
+	Correlation *Correlation `json:"-"` // of an outline; the metadata says the same
 }
 
 // ModelUse is what a generation took of which model.

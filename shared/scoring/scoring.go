@@ -143,7 +143,7 @@ func load(ctx context.Context, m *mastra.Mastra, run mastra.ScorerRun) (mastra.S
 	s := &spans[at]
 	run.Input, run.Output = s.Input, s.Output
 	run.EntityType, run.EntityID, run.EntityName = s.EntityType, s.EntityID, s.EntityName
-	run.RunID, run.SpanID, run.ThreadID, run.ResourceID, run.Metadata = s.RunID, s.SpanID, s.ThreadID, s.ResourceID, s.Metadata
+	run.RunID, run.SpanID, run.ThreadID, run.ResourceID, run.Metadata, run.Tags = s.RunID, s.SpanID, s.ThreadID, s.ResourceID, s.Metadata, s.Tags
 	return run, nil
 }
 
@@ -211,7 +211,7 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, source strin
 	}
 	called := sink.Take()
 	for i := range called {
-		called[i].ResourceID, called[i].Metadata = root.ResourceID, root.Metadata
+		called[i].Metadata = root.Metadata // but what a judge takes is none of what the resource took
 	}
 	b.Spans = m.Record(ctx, append([]mastra.Span{root, step}, called...))
 	return failure, m.Storage.Commit(context.WithoutCancel(ctx), b)
@@ -279,6 +279,15 @@ func score(id string, s *mastra.Scorer, kind, source string, run mastra.ScorerRu
 		entity, named{run.EntityID, run.EntityName}, run.EntityID, run.ResourceID, run.ThreadID, map[string]string{ofRun: "LIVE", ofTrace: "TEST"}[source]}
 	return mastra.Score{ID: shown.ID, CreatedAt: at, TraceID: run.TraceID, SpanID: run.SpanID, ScorerID: s.ID, ScorerName: s.Name, Source: source, Score: v.Score, Reason: v.Reason,
 		ScoreTraceID: trace, Metadata: mastra.Redact(encode(about)), Run: mastra.Redact(encode(shown)),
-		Origin: mastra.Origin{EntityType: run.EntityType, EntityID: run.EntityID, EntityName: run.EntityName, RootEntityType: run.EntityType, RootEntityID: run.EntityID,
-			RootEntityName: run.EntityName, RunID: run.RunID, ThreadID: run.ThreadID, ResourceID: run.ResourceID}}
+		Tags: run.Tags, Origin: origin(&run)}
+}
+
+// origin says of whom and what a score is: of what was judged.
+func origin(run *mastra.ScorerRun) mastra.Origin {
+	o := mastra.Origin{EntityType: run.EntityType, EntityID: run.EntityID, EntityName: run.EntityName, RootEntityType: run.EntityType, RootEntityID: run.EntityID,
+		RootEntityName: run.EntityName, RunID: run.RunID, ThreadID: run.ThreadID, ResourceID: run.ResourceID}
+	if c := mastra.CorrelationOf(run.Metadata); c != nil {
+		o.UserID, o.OrganizationID, o.SessionID, o.RequestID, o.ExperimentID = c.UserID, c.OrganizationID, c.SessionID, c.RequestID, c.ExperimentID
+	}
+	return o
 }

@@ -74,7 +74,7 @@ func TestScorers(t *testing.T) {
 	}
 	ctx := mastra.NewContext(t.Context(), m)
 	answer, err := m.Agents.Generate(ctx, m, agent, mastra.AgentCall{Messages: mastra.UserMessage("hi"), ThreadID: "t", ResourceID: "me",
-		Tracing: mastra.TracingOptions{Metadata: mastra.JSON(`{"by":"qa","password":"secret"}`)}})
+		Tracing: mastra.TracingOptions{Metadata: mastra.JSON(`{"by":"qa","password":"secret","userId":"u1"}`), Tags: []string{"beta"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestScorers(t *testing.T) {
 		if s.ScorerID == "judge" && (s.Score != 0.75 || s.Reason != "mostly {so}") {
 			t.Errorf("the judge says %v, %q", s.Score, s.Reason)
 		}
-		if s.EntityType == "agent" && (s.TraceID != answer.TraceID || s.ThreadID != "t" || s.ResourceID != "me") {
+		if s.EntityType == "agent" && (s.UserID != "u1" || !slices.Equal(s.Tags, []string{"beta"}) || s.TraceID != answer.TraceID || s.ThreadID != "t" || s.ResourceID != "me") {
 			t.Errorf("%+v", s.Origin)
 		}
 		for _, part := range map[string][]string{"agent": {`"by":"qa"`, `"runId":"` + answer.RunID + `"`, `"threadId":"t"`, `"scorerDefinition":`}, "workflow_step": {`"runId":"`, `"hasGroundTruth":false`}}[s.EntityType] {

@@ -130,7 +130,8 @@ func place(spans []mastra.Span, r *mastra.LogRecord) (mastra.Origin, bool) {
 	if at < 0 {
 		return mastra.Origin{}, false
 	}
-	return mastra.OriginOf(spans, &spans[at]), true
+	o, _ := mastra.OriginOf(spans, &spans[at])
+	return o, true
 }
 
 // showLog shows a line of the log: what it was written in by its own fields and its trace, the rest as its data.

@@ -86,7 +86,8 @@ func showMetric(m *mastra.MetricPoint) (Record, error) {
 	}
 	r.Set("labels", labels)
 	about := mastra.Object[string]{}
-	for _, f := range [...][2]string{{"runId", m.RunID}, {"resourceId", m.ResourceID}, {"threadId", m.ThreadID}} {
+	for _, f := range [...][2]string{{"runId", m.RunID}, {"resourceId", m.ResourceID}, {"threadId", m.ThreadID}, {"userId", m.UserID}, {"organizationId", m.OrganizationID}, {"sessionId", m.SessionID}, {"requestId", m.RequestID},
+		{"experimentId", m.ExperimentID}} {
 		if f[1] != "" {
 			about.Set(f[0], f[1])
 		}

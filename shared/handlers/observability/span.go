@@ -1,7 +1,6 @@
 package observability
 
 import (
-	"bytes"
 	"strings"
 	"unicode/utf16"
 
@@ -59,10 +58,8 @@ func show(m *mastra.Mastra, s *mastra.Span) Span {
 	if s.Tags != nil {
 		out.Tags = &s.Tags
 	}
-	if bytes.Contains(s.Metadata, []byte(`Id"`)) {
-		for name, to := range map[string]**string{"userId": &out.UserID, "organizationId": &out.OrganizationID, "sessionId": &out.SessionID, "requestId": &out.RequestID, "experimentId": &out.ExperimentID} {
-			*to = orNull(aboutSpan(s, name))
-		}
+	if c := s.Correlated(); c != nil {
+		out.UserID, out.OrganizationID, out.SessionID, out.RequestID, out.ExperimentID = orNull(c.UserID), orNull(c.OrganizationID), orNull(c.SessionID), orNull(c.RequestID), orNull(c.ExperimentID)
 	}
 	return out
 }

@@ -87,7 +87,7 @@ func (s *Store) walkOutlines(ctx context.Context, tenant string, from, to mastra
 func withoutContents(spans []mastra.Span) []mastra.Span {
 	for i := range spans {
 		o := &spans[i]
-		o.Model = o.Use()
+		o.Model, o.Correlation = o.Use(), o.Correlated()
 		if o.Input, o.Output, o.Attributes, o.Metadata, o.Context = nil, nil, nil, nil, nil; len(o.Error) > 0 {
 			o.Error = mastra.JSON(`{}`)
 		}

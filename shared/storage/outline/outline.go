@@ -132,6 +132,11 @@ func (w *writer) spans(spans []*mastra.Span) {
 	last := &none
 	for i, s := range spans {
 		use := s.Use()
+		parent := slices.IndexFunc(spans[:i], func(p *mastra.Span) bool { return p.SpanID == s.ParentID })
+		tags := s.Tags
+		if parent < 0 { // what is below says the same
+			tags = append(tags[:len(tags):len(tags)], s.Correlated().Marks()...)
+		}
 		flags := uint64(0)
 		set := func(flag uint64, is bool) {
 			if is {
@@ -144,7 +149,7 @@ func (w *writer) spans(spans []*mastra.Span) {
 		set(hasModel, use != nil)
 		set(hasCost, use != nil && use.Cost != nil)
 		set(hasEnded, s.EndedAt != 0)
-		set(hasTags, len(s.Tags) > 0)
+		set(hasTags, len(tags) > 0)
 		texts := Shared(s)
 		for i, t := range Shared(last) {
 			set(differs<<i, *texts[i] != *t)
@@ -155,7 +160,7 @@ func (w *writer) spans(spans []*mastra.Span) {
 			w.int(int64(s.EndedAt - s.StartedAt))
 		}
 		w.id(s.SpanID)
-		if parent := slices.IndexFunc(spans[:i], func(p *mastra.Span) bool { return p.SpanID == s.ParentID }); parent >= 0 {
+		if parent >= 0 {
 			w.uint(uint64(parent) + 1)
 		} else {
 			w.b = append(w.b, 0)
@@ -167,9 +172,9 @@ func (w *writer) spans(spans []*mastra.Span) {
 				w.text(*t)
 			}
 		}
-		if len(s.Tags) > 0 {
-			w.uint(uint64(len(s.Tags)))
-			for _, t := range s.Tags {
+		if len(tags) > 0 {
+			w.uint(uint64(len(tags)))
+			for _, t := range tags {
 				w.text(t)
 			}
 		}
@@ -351,7 +356,9 @@ func (r *Reader) Spans(spans []mastra.Span, most int) ([]mastra.Span, error) {
 		}
 		if flags&hasTags != 0 {
 			for tags := r.Uint(); tags > 0 && !r.Bad; tags-- {
-				s.Tags = append(s.Tags, r.text())
+				if t := r.text(); !s.Mark(t) {
+					s.Tags = append(s.Tags, t)
+				}
 			}
 		}
 		if flags&hasModel != 0 {

@@ -49,6 +49,24 @@ var signalTests = []test{
 		e.equal(got, []mastra.Span{root, model})
 		e.equal(e.traces(mastra.TraceQuery{}).Total, 1) // a caller's span above does not hide the root
 	}},
+	{"outlines/whom they are for", func(e *env) {
+		root := mastra.Span{TraceID: "01990000000070008000000000000002", SpanID: "00000000000000aa", Name: "agent run: 'a'", Type: mastra.SpanAgentRun, StartedAt: base, EndedAt: base + 9,
+			Tags: []string{"one", "\x00two"}, Metadata: mastra.JSON(`{"userId":"ann","sessionId":"s=1","organizationId":7,"plan":"userId"}`)}
+		child := root
+		child.SpanID, child.ParentID, child.Tags = "00000000000000bb", root.SpanID, nil
+		e.commit(mastra.Batch{Spans: []mastra.Span{root, child}})
+		for _, q := range []mastra.SpanQuery{{}, {TraceIDs: []string{root.TraceID}}} {
+			got := e.outlines(q)
+			slices.SortFunc(got, func(a, b mastra.Span) int { return strings.Compare(a.SpanID, b.SpanID) })
+			o, tags := mastra.OriginOf(got, &got[1])
+			e.equal(o.UserID+" "+o.SessionID+" "+o.OrganizationID, "ann s=1 ")
+			e.equal(tags, root.Tags)
+		}
+		e.equal(e.traces(mastra.TraceQuery{Tags: []string{"one"}}).Items[0].Tags, root.Tags)
+		whole, err := e.s.Trace(e.ctx, root.TraceID)
+		e.ok(err)
+		e.equal([]any{whole[0].Tags, string(whole[0].Metadata)}, []any{root.Tags, string(root.Metadata)})
+	}},
 	{"outlines/order and range", func(e *env) {
 		for i := range 30 {
 			at := base + mastra.Time(i)

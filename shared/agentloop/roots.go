@@ -161,10 +161,11 @@ func (x *run) generationSpan(hideInput, hideOutput bool, ended ending) mastra.Sp
 	for i := min(x.Traced, len(x.Steps)); i < len(x.Steps); i++ { // what was asked before this part is counted there
 		usage, cost = usage.Plus(x.Steps[i].Usage), cost+x.Steps[i].Cost
 	}
+	usage, cost = usage.Minus(x.trace.apart), cost-x.trace.apartCost
 	b = appendDetails(append(b, `,"usage":`...), usage)
 	s.Model = &mastra.ModelUse{Provider: x.info.Provider, Model: cmp.Or(last.ModelID, x.info.ID), Usage: usage}
 	if cost > 0 {
-		b = x.appendCost(b, cost)
+		b = appendCost(b, x.info, cost)
 		s.Model.Cost = &mastra.Cost{Amount: cost, Unit: "USD"}
 	}
 	s.Attributes, s.Context, s.Error = room.close(append(b, '}')), x.contextTraced(), ended.failure

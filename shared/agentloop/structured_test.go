@@ -138,18 +138,22 @@ func TestStructuredByAnotherModel(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	calls := tree(t, w, r.TraceID, func(s mastra.Span) string {
-		if s.Type != mastra.SpanModelInference {
-			return ""
+		switch s.Type {
+		case mastra.SpanModelInference:
+			return string(s.Output)
+		case mastra.SpanModelGeneration: // each model has what it took
+			return fmt.Sprint(s.Use().Usage.InputTokens+s.Use().Usage.OutputTokens, " tokens")
 		}
-		return string(s.Output)
+		return ""
 	})
-	expect(t, calls, `
+	expect(t, calls, fmt.Sprintf(`
 agent run: 'a'
-	llm: 'script'
+	llm: 'script' %d tokens
 		step: 0
 			inference: 0 {"text":"It is Paris.","toolCalls":[]}
-			inference: structured output {"text":"{\"city\": \"Paris\"}","toolCalls":[],"object":{"city":"Paris"}}
-`)
+			llm: 'script' %d tokens
+				inference: structured output {"text":"{\"city\": \"Paris\"}","toolCalls":[],"object":{"city":"Paris"}}
+`, 0, usage.TotalTokens))
 	want.Model = "test/none"
 	if _, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("where?"), Structured: want}); mastra.CodeOf(err) != mastra.CodeInvalid || !strings.Contains(err.Error(), "Invalid request body") {
 		t.Error(err)

@@ -21,7 +21,10 @@ type trace struct {
 	metadata       mastra.JSON    // of every span
 	called         mastra.Time    // when the model was called, behind processors
 	step           string         // the span of the step under way
-	parameters     mastra.JSON    // of the model's calls
+	structuring    string         // that of the model that makes JSON out of its answer, where another one does
+	apart          mastra.Usage   // what that took, and has a span of its own
+	apartCost      float64
+	parameters     mastra.JSON // of the model's calls
 	parametersMade bool
 	given          mastra.Messages // what the caller sent, where processors changed it
 	room           room            // of their contents
@@ -177,9 +180,9 @@ func appendCalled(b []byte, s *step) []byte {
 }
 
 // appendCost appends what a model call cost, in US dollars.
-func (x *run) appendCost(b []byte, cost float64) []byte {
-	b = appendMember(b, `,"costContext":{"provider":`, x.info.Provider)
-	b = appendMember(b, `,"model":`, x.info.ID)
+func appendCost(b []byte, info mastra.ModelInfo, cost float64) []byte {
+	b = appendMember(b, `,"costContext":{"provider":`, info.Provider)
+	b = appendMember(b, `,"model":`, info.ID)
 	b = strconv.AppendFloat(append(b, `,"estimatedCost":`...), cost, 'f', -1, 64)
 	return append(b, `,"costUnit":"USD"}`...)
 }
@@ -258,7 +261,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	b = appendMember(b, `],"toolChoice":`, cmp.Or(x.call.ToolChoice.Tool, x.call.ToolChoice.Mode, "auto"))
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
 	if s.Cost > 0 {
-		b = x.appendCost(b, s.Cost)
+		b = appendCost(b, x.info, s.Cost)
 	}
 	b = appendMember(b, `,"finishReason":`, string(finish))
 	b = appendMember(b, `,"warnings":[],"responseModel":`, s.ModelID)
@@ -279,20 +282,33 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	x.trace.add(out)
 }
 
-// structuringTraced adds the span of the call of another model that made JSON out of the answer of the step under way.
+// structuringTraced adds the spans of the call of another model that made JSON out of the answer of the step under way: what it took is
+// that model's.
 func (x *run) structuringTraced(began mastra.Time, text string, used mastra.ModelPart) {
+	x.trace.apart, x.trace.apartCost = x.trace.apart.Plus(used.Usage), x.trace.apartCost+used.Cost
 	if x.untraced {
 		return
 	}
 	info := x.structured.by.Info()
-	out := x.newSpan(mastra.SpanModelInference, "inference: structured output", span{mastra.NewSpanID(), began}, x.trace.step)
+	x.trace.structuring = mastra.NewSpanID()
+	all := x.newSpan(mastra.SpanModelGeneration, "llm: '"+info.ID+"'", span{x.trace.structuring, began}, x.trace.step)
+	call := x.newSpan(mastra.SpanModelInference, "inference: structured output", span{mastra.NewSpanID(), began}, x.trace.structuring)
 	b := appendMember(appendMember(nil, `{"model":`, info.ID), `,"provider":`, info.Provider)
 	b = appendDetails(append(b, `,"responseFormat":"json_schema","streaming":true,"usage":`...), used.Usage)
-	out.Attributes = append(appendMember(b, `,"finishReason":`, string(cmp.Or(used.Finish, mastra.FinishError))), '}')
-	if !x.call.Tracing.HideOutput {
-		out.Output = append(appendMember(nil, `{"text":`, text), `,"toolCalls":[]}`...)
+	if used.Cost > 0 {
+		b = appendCost(b, info, used.Cost)
 	}
-	x.trace.add(out)
+	call.Attributes = append(appendMember(b, `,"finishReason":`, string(cmp.Or(used.Finish, mastra.FinishError))), '}')
+	all.Attributes, all.Model = call.Attributes, &mastra.ModelUse{Provider: info.Provider, Model: info.ID, Usage: used.Usage}
+	if used.Cost > 0 {
+		all.Model.Cost = &mastra.Cost{Amount: used.Cost, Unit: "USD"}
+	}
+	if !x.call.Tracing.HideOutput {
+		all.Output = append(appendMember(nil, `{"text":`, text), '}')
+		call.Output = append(appendMember(nil, `{"text":`, text), `,"toolCalls":[]}`...)
+	}
+	x.trace.add(all)
+	x.trace.add(call)
 }
 
 // toolSpan is the id of the span of a call. A model may give two calls of a step one id.
@@ -389,7 +405,7 @@ func (x *run) appendRead(b []byte, n int) []byte {
 // objectTraced adds the object to the span of the model's call below at that made it: the last one.
 func (x *run) objectTraced(n int, at span) {
 	for i := range slices.Backward(x.trace.spans) {
-		if s := &x.trace.spans[i]; s.ParentID == at.id && s.Type == mastra.SpanModelInference {
+		if s := &x.trace.spans[i]; s.Type == mastra.SpanModelInference && s.ParentID == cmp.Or(x.trace.structuring, at.id) {
 			if s.Output != nil {
 				s.Output = x.appendRead(s.Output, n)
 			}

@@ -1,6 +1,7 @@
 package mastra
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -215,7 +216,7 @@ func (a *Agent) Registered() string {
 
 // Tool makes an agent a Callable: other agents are offered it as "agent-<key>".
 func (a *Agent) Tool() *Tool {
-	t := NewTool("agent-"+a.Registered(), a.Description, a.call)
+	t := NewTool("agent-"+a.Registered(), cmp.Or(a.Description, "Agent: "+a.Registered()), a.call)
 	t.Agent = a
 	return t
 }

@@ -115,6 +115,12 @@ type Usage struct {
 	CacheCreationInputTokens int `json:"cacheCreationInputTokens,omitzero"`
 }
 
+// Minus takes off what is a part of u.
+func (u Usage) Minus(v Usage) Usage {
+	return Usage{u.InputTokens - v.InputTokens, u.OutputTokens - v.OutputTokens, u.TotalTokens - v.TotalTokens,
+		u.ReasoningTokens - v.ReasoningTokens, u.CachedInputTokens - v.CachedInputTokens, u.CacheCreationInputTokens - v.CacheCreationInputTokens}
+}
+
 // Plus adds two usages.
 func (u Usage) Plus(v Usage) Usage {
 	return Usage{u.InputTokens + v.InputTokens, u.OutputTokens + v.OutputTokens, u.TotalTokens + v.TotalTokens,

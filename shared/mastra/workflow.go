@@ -1,6 +1,7 @@
 package mastra
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -229,7 +230,7 @@ func (f *Flow[In, Out]) Step() *Step {
 
 // Tool makes a workflow a Callable: agents are offered it as "workflow-<key>".
 func (f *Flow[In, Out]) Tool() *Tool {
-	t := NewTool("workflow-"+f.graph.Name(), f.graph.Description, f.Run)
+	t := NewTool("workflow-"+f.graph.Name(), cmp.Or(f.graph.Description, "Workflow: "+f.graph.Name()), f.Run)
 	t.Workflow = f
 	return t
 }

@@ -108,7 +108,7 @@ type TraceQuery struct {
 	// Types, where not nil, lists the spans of these types wherever they stand in their traces, instead of roots: each once, as it
 	// was committed last. Then all that is said of a root here is said of such a span.
 	Types []string
-	// ChildError asks for the traces that have, or have not, a failed span below their root.
+	// ChildError asks, where Types is nil, for the traces that have, or have not, a failed span below their root.
 	ChildError *bool
 	// Having, where not nil, is what a span of each trace that is wanted is like: a storage that knows the others soon may leave them
 	// out, or leave them to its caller.

@@ -74,7 +74,7 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 			return s.allSpansOfTypes(ctx, q, mastra.SpanQuery{TraceIDs: distinct(ids)})
 		}
 	}
-	if !q.OrderByEnd && (q.Uncounted || plain && q.From == 0 && q.To == 0 && slices.Equal(q.Types, mastra.BranchTypes)) {
+	if plain && !q.OrderByEnd && q.From == 0 && q.To == 0 && slices.Equal(q.Types, mastra.BranchTypes) {
 		if p, err := s.firstSpansOfTypes(ctx, q); p != nil || err != nil {
 			return p, err
 		}
@@ -90,7 +90,7 @@ func (s *Store) spansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra
 // that was not read to the end, and lookAhead among how many commits of earlier beginning it is looked for.
 const late, lookAhead = 60_000, 50
 
-// firstSpansOfTypes reads commits until a page is full. It is nil where only all of them could tell the total.
+// firstSpansOfTypes reads commits until a page of all branches is full. It is nil where only all of them could tell the total.
 func (s *Store) firstSpansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*mastra.Page[mastra.Span], error) {
 	type found struct {
 		mastra.Span
@@ -107,15 +107,11 @@ func (s *Store) firstSpansOfTypes(ctx context.Context, q *mastra.TraceQuery) (*m
 	var waiting, out []found
 	seen := map[mastra.SpanRef]bool{}
 	commits, ended := 0, true
-	outlined := mastra.SpanQuery{To: q.To, Ascending: q.Ascending}
-	if q.From != 0 {
-		outlined.From = q.From - longest
-	}
-	err := s.outlinesOfRange(ctx, outlined, pace{lookAhead, min(enough+1, outlinesMore) + lookAhead, 2 * lookAhead}, func(spans []mastra.Span) bool {
+	err := s.outlinesOfRange(ctx, mastra.SpanQuery{Ascending: q.Ascending}, pace{lookAhead, min(enough+1, outlinesMore) + lookAhead, 2 * lookAhead}, func(spans []mastra.Span) bool {
 		commits++
 		for _, sp := range spans {
 			ref := mastra.SpanRef{TraceID: sp.TraceID, SpanID: sp.SpanID}
-			if seen[ref] || !slices.Contains(q.Types, sp.Type) || !q.Finds(&sp) {
+			if seen[ref] || !slices.Contains(q.Types, sp.Type) {
 				continue
 			}
 			seen[ref] = true

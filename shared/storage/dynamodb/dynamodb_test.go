@@ -50,6 +50,11 @@ func TestStorage(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) mastra.Storage { return openTest(t) })
 }
 
+func TestTracesAtRandom(t *testing.T) {
+	t.Parallel()
+	storagetest.RunTraces(t, openTest(t), storagetest.Load{Rounds: 8, Commits: 12, Traces: 3})
+}
+
 func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) mastra.KeyStore { return openTest(t) })
 }

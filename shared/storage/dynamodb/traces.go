@@ -24,6 +24,7 @@ type traceWrite struct {
 	root   *mastra.Span // nil where the batch has none
 	spans  []mastra.Span
 	n      int64 // order among the writes to the trace
+	again  int64 // of its branches, those that an earlier write has
 
 	sum, packed []byte // encoded
 }
@@ -123,6 +124,12 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 		return back, err
 	}
 	branches := branchesIn(t.spans)
+	if t.root == nil && branches > 0 {
+		if err := c.lookAgain(ctx, t); err != nil {
+			return back, err
+		}
+		branches -= t.again
+	}
 	if branches > 0 {
 		it[branchCount] = number(branches)
 	}
@@ -188,7 +195,7 @@ func (c *commit) writeTrace(ctx context.Context, t *traceWrite) (undo, error) {
 
 // replaced takes what an older summary stood in out of the lists and the number of traces.
 func (c *commit) replaced(ctx context.Context, t *traceWrite, old item, listed []item, on string) (back undo, err error) {
-	if back, err = c.countTrace(ctx, on, t.id, "/", tally{traces: -1, filed: -isFiled(old)}); err != nil {
+	if back, err = c.countTrace(ctx, on, t.id, "/", tally{-1, -isFiled(old), -t.again}); err != nil {
 		return back, err
 	}
 	was, err := sparseItemsOf(c.tenant, t.id, old)
@@ -276,9 +283,33 @@ func (c *commit) putSummary(ctx context.Context, t *traceWrite, it item) (back u
 		if _, err := c.s.write(ctx, put(table, moved, "", nil), ""); err != nil {
 			return nil, nil, err
 		}
+		if err := c.lookAgain(ctx, t); err != nil {
+			return nil, nil, err
+		}
+		if it[branchCount] != nil {
+			it[branchCount] = number(branchesIn(t.spans) - t.again)
+		}
 		condition, values = "#n = :n", item{":n": old["n"]}
 	}
 	return nil, nil, mastra.Errorf(mastra.CodeUnavailable, "The storage is overloaded: try again later")
+}
+
+// lookAgain counts the branches that an earlier write has, too: a run that waits is written again when it goes on.
+func (c *commit) lookAgain(ctx context.Context, t *traceWrite) error {
+	items, err := c.s.query(ctx, query{table: c.s.tables.Observability, pk: t.pk, consistent: true})
+	if err != nil {
+		return err
+	}
+	spans, err := c.s.spansIn(ctx, items)
+	if err != nil {
+		return err
+	}
+	before := map[string]bool{}
+	for i := range spans {
+		before[spans[i].SpanID] = true
+	}
+	t.again = branchesIn(slices.DeleteFunc(slices.Clone(t.spans), func(s mastra.Span) bool { return !before[s.SpanID] }))
+	return nil
 }
 
 func (s *Store) Trace(ctx context.Context, traceID string) ([]mastra.Span, error) {

@@ -225,7 +225,7 @@ func (q *finder) whole(s *segment, row int) (mastra.Span, error) {
 // findRoots finds the packs with roots of the traces that have one of some rows: mostly the very packs of these.
 func (q *finder) findRoots(ctx context.Context, rows func(*segment) (mask []byte, err error)) (map[int64]bool, error) {
 	found := map[int64]bool{}
-	all, err := q.c.segments(ctx, q.tenant, q.from, math.MaxInt64)
+	all, err := q.c.segments(ctx, q.tenant, math.MinInt64, math.MaxInt64) // of several runs of one trace an earlier one may have them
 	if err != nil {
 		return nil, err
 	}

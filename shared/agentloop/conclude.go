@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/runlog"
 )
 
 // conclude commits what came of the run, all at once, and answers. failed is why it came to nothing, or errSuspended.
@@ -28,7 +27,7 @@ func (x *run) conclude(failed error) error {
 	if suspended {
 		failed = nil
 	}
-	if failed != nil && !errors.Is(context.Cause(x.ctx), runlog.ErrCanceled) {
+	if failed != nil && !x.canceled() {
 		x.m.Logger.ErrorContext(x.ctx, "a run failed", "runId", x.RunID, "agent", x.agent.ID, "error", failed)
 	}
 	if !x.closed {
@@ -112,7 +111,7 @@ func (x *run) keep(failed error, suspended bool) error {
 	switch {
 	case suspended:
 		status = mastra.StatusSuspended
-	case errors.Is(context.Cause(x.ctx), runlog.ErrCanceled):
+	case x.canceled():
 		status = mastra.StatusCanceled
 	case failed != nil:
 		status = mastra.StatusFailed

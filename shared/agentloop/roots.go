@@ -150,7 +150,11 @@ func (x *run) generationSpan(hideInput, hideOutput bool, ended ending) mastra.Sp
 		}
 		b = append(b, ']')
 	}
-	b = appendMember(b, `,"finishReason":`, ended.finish(last.Finish))
+	reason := last.Finish
+	if reason == "" && x.Tripwire != nil {
+		reason = mastra.FinishTripwire
+	}
+	b = appendMember(b, `,"finishReason":`, ended.finish(reason))
 	b = appendMember(b, `,"responseId":`, last.ResponseID)
 	b = appendMember(b, `,"responseModel":`, last.ModelID)
 	if len(x.Steps[0].Pieces) > 0 {

@@ -187,6 +187,23 @@ func appendCost(b []byte, info mastra.ModelInfo, cost float64) []byte {
 	return append(b, `,"costUnit":"USD"}`...)
 }
 
+// canceled says whether somebody has broken the run off: that is no failure of it.
+func (x *run) canceled() bool { return errors.Is(context.Cause(x.ctx), runlog.ErrCanceled) }
+
+// stepEnded is how the spans of a step say that it ended, and why it failed.
+func (x *run) stepEnded(s *step, err error) (finish string, failed mastra.JSON) {
+	var tripped *mastra.Tripwire
+	switch {
+	case err != nil && x.canceled():
+		return cmp.Or(string(s.Finish), "aborted"), nil
+	case errors.As(err, &tripped): // its span says it
+		return cmp.Or(string(s.Finish), string(mastra.FinishTripwire)), nil
+	case err != nil:
+		failed = errorJSON(failure(x.ctx, err))
+	}
+	return string(cmp.Or(s.Finish, mastra.FinishError)), failed
+}
+
 // stepTraced adds the span of step n, which was given prompt.
 func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn bool, err error) {
 	if x.untraced {
@@ -194,16 +211,13 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 	}
 	s := &x.Steps[n]
 	out := x.newSpan(mastra.SpanModelStep, "step: "+strconv.Itoa(n), at, x.trace.generation.id)
-	finish := s.Finish
-	if finish == "" {
-		finish = mastra.FinishError
-	}
+	finish, failed := x.stepEnded(s, err)
 	room := &x.trace.room
 	b := appendInt(room.open(256), `{"stepIndex":`, int64(n))
 	b = appendMember(b, `,"messageId":`, x.MessageID)
 	b = appendDetails(append(b, `,"usage":`...), s.Usage)
 	b = strconv.AppendBool(append(b, `,"isContinued":`...), err == nil && mayGoOn && (s.continued() || s.Refused != nil))
-	b = appendMember(b, `,"finishReason":`, string(finish))
+	b = appendMember(b, `,"finishReason":`, finish)
 	out.Attributes = room.close(append(b, `,"warnings":[]}`...))
 	b = append(room.open(256), out.Metadata[:len(out.Metadata)-1]...)
 	b = appendMember(b, `,"modelMetadata":{"modelId":`, x.info.ID)
@@ -225,9 +239,7 @@ func (x *run) stepTraced(n int, at span, prompt []mastra.PromptMessage, mayGoOn 
 			x.objectTraced(n, at)
 		}
 	}
-	if err != nil {
-		out.Error = errorJSON(failure(x.ctx, err))
-	}
+	out.Error = failed
 	x.trace.add(out)
 }
 
@@ -238,10 +250,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	}
 	s := &x.Steps[n]
 	out := x.newSpan(mastra.SpanModelInference, "inference: "+strconv.Itoa(n), span{mastra.SpanIDFrom(parent.id, "inference"), max(parent.at, x.trace.called)}, parent.id)
-	finish := s.Finish
-	if finish == "" {
-		finish = mastra.FinishError
-	}
+	finish, failed := x.stepEnded(s, err)
 	room := &x.trace.room
 	b := appendInt(room.open(384), `{"stepIndex":`, int64(n))
 	b = appendMember(b, `,"model":`, x.info.ID)
@@ -263,7 +272,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 	if s.Cost > 0 {
 		b = appendCost(b, x.info, s.Cost)
 	}
-	b = appendMember(b, `,"finishReason":`, string(finish))
+	b = appendMember(b, `,"finishReason":`, finish)
 	b = appendMember(b, `,"warnings":[],"responseModel":`, s.ModelID)
 	if len(s.Pieces) > 0 {
 		b = appendTime(b, `,"completionStartTime":`, mastra.Time(s.Pieces[0].At))
@@ -276,9 +285,7 @@ func (x *run) inferenceTraced(n int, parent span, err error) {
 		}
 		out.Output = room.close(b)
 	}
-	if err != nil {
-		out.Error = errorJSON(failure(x.ctx, err))
-	}
+	out.Error = failed
 	x.trace.add(out)
 }
 
@@ -437,7 +444,7 @@ func (x *run) traced(failed error, suspended bool) []mastra.Span {
 		return nil
 	}
 	hideInput, hideOutput := x.call.Tracing.HideInput, x.call.Tracing.HideOutput
-	ended := ending{canceled: failed != nil && errors.Is(context.Cause(x.ctx), runlog.ErrCanceled)}
+	ended := ending{canceled: failed != nil && x.canceled()}
 	if suspended {
 		ended.waits = x.waiting()
 	}

@@ -312,6 +312,9 @@ agent run: 'a'
 		if s := find(t, w, trace, "llm: 'script'"); !strings.Contains(string(s.Attributes), `"finishReason":"aborted"`) || !strings.Contains(string(s.Attributes), `"usage":{}`) {
 			t.Error(string(s.Attributes))
 		}
+		if s := find(t, w, trace, "step: 0"); s.Error != nil { // nothing of it has failed
+			t.Errorf("%s", s.Error)
+		}
 
 		w = newWorld(t, &script{errs: []error{errors.New("no")}}, &mastra.Agent{ID: "a"})
 		if _, err := w.generate(t.Context(), "a", mastra.AgentCall{Messages: mastra.UserMessage("go"), Tracing: mastra.TracingOptions{TraceID: trace}}); err == nil {

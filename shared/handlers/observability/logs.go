@@ -121,18 +121,21 @@ func tracesOf(ctx context.Context, m *mastra.Mastra, lines []mastra.LogRecord) m
 }
 
 // place is what is known of the span that a line was written in, of its trace where the span is still open.
-func place(spans []mastra.Span, r *mastra.LogRecord) (mastra.Origin, bool) {
+func place(spans []mastra.Span, r *mastra.LogRecord) (o mastra.Origin, tags []string, ok bool) {
 	id := r.Text("spanId")
 	at := slices.IndexFunc(spans, func(s mastra.Span) bool { return s.SpanID == id })
 	if at < 0 {
 		at = slices.IndexFunc(spans, func(s mastra.Span) bool { return s.Root() })
 	}
 	if at < 0 {
-		return mastra.Origin{}, false
+		return o, nil, false
 	}
-	o, _ := mastra.OriginOf(spans, &spans[at])
-	return o, true
+	o, tags = mastra.OriginOf(spans, &spans[at])
+	return o, tags, true
 }
+
+// ofProcess is what each line of a log in files begins with: it is none of what was logged.
+var ofProcess = []string{"pid", "hostname", "name"}
 
 // showLog shows a line of the log: what it was written in by its own fields and its trace, the rest as its data.
 func showLog(m *mastra.Mastra, r *mastra.LogRecord, trace []mastra.Span) (Record, error) {
@@ -159,15 +162,21 @@ func showLog(m *mastra.Mastra, r *mastra.LogRecord, trace []mastra.Span) (Record
 	text("serviceName", m.Tracing.ServiceName)
 	text("environment", m.Tracing.Environment)
 	data := Record{}
-	for _, f := range r.Fields {
+	for i, f := range r.Fields {
+		if i < len(ofProcess) && slices.Contains(ofProcess, f.Key) {
+			continue
+		}
 		if slices.Contains(logFields, f.Key) && f.Value.Kind() == '"' && !strings.EqualFold(f.Key, "data") {
 			have.Set(f.Key, f.Value)
 		} else {
 			data = append(data, f)
 		}
 	}
-	if o, ok := place(trace, r); ok {
-		encoded, err := schema.Marshal(o)
+	if o, tags, ok := place(trace, r); ok {
+		encoded, err := schema.Marshal(struct {
+			mastra.Origin
+			Tags []string `json:"tags,omitempty"`
+		}{o, tags})
 		if err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@ func TestWhatALineIsOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := strings.Repeat("e", 32)
-	root := mastra.Span{TraceID: id, SpanID: "root", Type: mastra.SpanAgentRun, StartedAt: 1, EndedAt: 9, EntityType: "agent", EntityID: "a", EntityName: "A", RunID: "run", ThreadID: "t", ResourceID: "ann"}
+	root := mastra.Span{TraceID: id, SpanID: "root", Type: mastra.SpanAgentRun, StartedAt: 1, EndedAt: 9, EntityType: "agent", EntityID: "a", EntityName: "A", RunID: "run", ThreadID: "t", ResourceID: "ann", Tags: []string{"beta"}}
 	tool := root
 	tool.SpanID, tool.ParentID, tool.Type, tool.EntityType, tool.EntityID, tool.EntityName = "tool", "root", mastra.SpanToolCall, "tool", "add", "add"
 	if err := s.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{root, tool}}); err != nil {
@@ -51,7 +51,7 @@ func TestWhatALineIsOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]map[string]string{
-		"in the tool":             {"entityType": "tool", "entityId": "add", "parentEntityId": "a", "rootEntityName": "A", "threadId": "t", "resourceId": "ann", "runId": "run", "data": `{"n":1}`},
+		"in the tool":             {"entityType": "tool", "entityId": "add", "parentEntityId": "a", "rootEntityName": "A", "threadId": "t", "resourceId": "ann", "runId": "run", "data": `{"n":1}`, "tags": `["beta"]`},
 		"in the run":              {"entityType": "agent", "entityId": "mine", "rootEntityId": "a", "threadId": "t", "resourceId": "ann", "runId": "run"},
 		"of nothing that is kept": {"runId": "run"}, "outside": {}}
 	for _, line := range page.Logs {
@@ -63,7 +63,7 @@ func TestWhatALineIsOf(t *testing.T) {
 			}
 			got[f.Key] = text
 		}
-		for _, key := range []string{"entityType", "entityId", "parentEntityId", "rootEntityName", "rootEntityId", "threadId", "resourceId", "runId"} {
+		for _, key := range []string{"entityType", "entityId", "parentEntityId", "rootEntityName", "rootEntityId", "threadId", "resourceId", "runId", "data", "tags"} {
 			if w, ok := want[got["message"]][key]; ok && got[key] != w || len(want[got["message"]]) < 2 && key != "runId" && got[key] != "" {
 				t.Errorf("%s: %s is %q, not %q", got["message"], key, got[key], w)
 			}

@@ -114,13 +114,7 @@ func (x *run) processMessages(messages *mastra.Messages) error {
 		if p.Input == nil {
 			continue
 		}
-		ids := make([]string, len(own))
-		for j := range own {
-			ids[j] = own[j].ID
-		}
-		shown := func() mastra.JSON { return append(appendGiven([]byte(`{"messages":`), own), '}') }
-		seen := look{shown, func(given mastra.JSON) (mastra.JSON, []mutation) { return messagesChanged(given, shown(), ids) }}
-		err := x.process(i, mastra.PhaseInput, seen, func(ctx context.Context, p *mastra.Processor) (err error) {
+		err := x.process(i, mastra.PhaseInput, lookAtMessages(&own), func(ctx context.Context, p *mastra.Processor) (err error) {
 			own, err = p.Input(ctx, own)
 			return err
 		})
@@ -311,7 +305,7 @@ func (x *run) processTool(n int, c *call) error {
 			b = appendJSON(appendMember(b, `,"toolName":`, c.Name), `,"args":`, c.args())
 			return append(appendJSON(b, `,"result":`, r.Result), '}')
 		}
-		changed := func(mastra.JSON) (mastra.JSON, []mutation) {
+		changed := func() (mastra.JSON, []mutation) {
 			if bytes.Equal(r.Result, c.Result) {
 				return nil, nil
 			}
@@ -357,7 +351,7 @@ func (x *run) processResult() error {
 			b = appendInt(appendMember(b, `,"finishReason":`, string(a.Finish)), `,"stepCount":`, int64(len(a.Steps)))
 			return append(b, "}}"...)
 		}
-		changed := func(mastra.JSON) (mastra.JSON, []mutation) {
+		changed := func() (mastra.JSON, []mutation) {
 			after := strings.Join(a.Texts, "")
 			if after == before {
 				return nil, nil

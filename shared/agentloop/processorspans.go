@@ -1,7 +1,6 @@
 package agentloop
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"slices"
@@ -10,10 +9,10 @@ import (
 	"mastralambda/shared/schema"
 )
 
-// look is what the span of a processor shows.
+// look is what the span of a processor shows. Where nothing is traced neither is called.
 type look struct {
-	input   func() mastra.JSON                                          // what it is given
-	changed func(given mastra.JSON) (after mastra.JSON, did []mutation) // what it made of that, nil where it is the same; a nil func: it can't
+	input   func() mastra.JSON                         // what it is given
+	changed func() (after mastra.JSON, did []mutation) // what it made of that, nil where it is the same; a nil func: it can't
 }
 
 // mutation is what a processor did to a list of messages, as the reference server says it.
@@ -40,7 +39,7 @@ func (x *run) looked(s *mastra.Span, seen look, given mastra.JSON, failed error)
 	if seen.changed == nil || given == nil || x.call.Tracing.HideOutput {
 		return
 	}
-	after, did := seen.changed(given)
+	after, did := seen.changed()
 	if after != nil {
 		s.Output = after
 	}
@@ -51,54 +50,89 @@ func (x *run) looked(s *mastra.Span, seen look, given mastra.JSON, failed error)
 	}
 }
 
-// messagesChanged is what was done to the messages of given, whose ids these are, where they are not those of after.
-func messagesChanged(given, after mastra.JSON, ids []string) (mastra.JSON, []mutation) {
-	var before, now struct {
-		Messages []shownMessage `json:"messages"`
+func shownMessages(prompt []mastra.PromptMessage) []shownMessage {
+	list := make([]shownMessage, len(prompt))
+	for i := range prompt {
+		list[i] = shownMessage{prompt[i].Role, brief(&prompt[i])}
 	}
-	if bytes.Equal(given, after) || schema.Unmarshal(given, &before) != nil || schema.Unmarshal(after, &now) != nil {
-		return nil, nil
+	return list
+}
+
+// mutations are what was done to the messages before, whose ids these are, so that they are now others.
+func mutations(before, now []shownMessage, ids []string) (did []mutation) {
+	left := make(map[shownMessage]int, len(now))
+	for _, m := range now {
+		left[m]++
 	}
 	removed, added := mutation{Type: "removeByIds"}, mutation{Type: "add", Source: "input"}
-	var system []mutation
-	left := slices.Clone(now.Messages)
-	for i, m := range before.Messages {
-		if at := slices.Index(left, m); at >= 0 {
-			left = slices.Delete(left, at, at+1)
+	for i, m := range before {
+		if left[m] > 0 {
+			left[m]--
 			continue
 		}
 		if removed.Count++; i < len(ids) && ids[i] != "" {
 			removed.IDs = append(removed.IDs, ids[i])
 		}
 	}
-	for i := range left {
-		if left[i].Role == "system" {
-			system = append(system, mutation{Type: "addSystem", Message: &left[i]})
+	var system []mutation
+	for _, m := range now {
+		if left[m] == 0 {
+			continue
+		}
+		if left[m]--; m.Role == "system" {
+			system = append(system, mutation{Type: "addSystem", Message: &m})
 		} else {
 			added.Count++
 		}
 	}
-	var did []mutation
 	for _, m := range []mutation{removed, added} {
 		if m.Count > 0 {
 			did = append(did, m)
 		}
 	}
-	return after, append(did, system...)
+	return append(did, system...)
+}
+
+// lookAtMessages is what a processor sees of what comes in.
+func lookAtMessages(messages *mastra.Messages) look {
+	var before []shownMessage
+	var ids []string
+	shown := func() (list []shownMessage) {
+		for _, m := range *messages {
+			p := mastra.PromptMessage{Role: m.Role, Parts: m.All()}
+			list = append(list, shownMessage{m.Role, brief(&p)})
+		}
+		return list
+	}
+	encode := func() mastra.JSON { return append(appendGiven([]byte(`{"messages":`), *messages), '}') }
+	return look{func() mastra.JSON {
+		before = shown()
+		for _, m := range *messages {
+			ids = append(ids, m.ID)
+		}
+		return encode()
+	}, func() (mastra.JSON, []mutation) {
+		now := shown()
+		if slices.Equal(before, now) {
+			return nil, nil
+		}
+		return encode(), mutations(before, now, ids)
+	}}
 }
 
 // lookAtRequest is what a processor sees of what the model is about to be asked.
 func (x *run) lookAtRequest(r *mastra.ModelRequest) look {
-	shown := func() mastra.JSON {
+	var before []shownMessage
+	tools, choice := r.Tools, r.ToolChoice
+	return look{func() mastra.JSON {
+		before, tools = shownMessages(r.Messages), slices.Clone(r.Tools)
 		return append(appendBrief(append(appendInt(nil, `{"stepNumber":`, int64(len(x.Steps)-1)), `,"messages":`...), r.Messages), '}')
-	}
-	tools, choice := slices.Clone(r.Tools), r.ToolChoice
-	return look{shown, func(given mastra.JSON) (mastra.JSON, []mutation) {
-		after := shown()
-		_, did := messagesChanged(given, after, nil)
+	}, func() (mastra.JSON, []mutation) {
 		b := []byte{'{'}
-		if !bytes.Equal(given, after) {
+		var did []mutation
+		if now := shownMessages(r.Messages); !slices.Equal(before, now) {
 			b = append(appendBrief(append(b, `"messages":`...), r.Messages), ',')
+			did = mutations(before, now, nil)
 		}
 		if !slices.Equal(r.Tools, tools) {
 			b = append(b, `"tools":[`...)

@@ -2,6 +2,7 @@ package mastra
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"mastralambda/shared/schema"
@@ -46,38 +47,52 @@ func (s *Span) Correlated() *Correlation {
 	return CorrelationOf(s.Metadata)
 }
 
-// correlationMark begins a text that stands among the tags of an outline and is none.
-const correlationMark = "\x00"
+// mark begins a text that stands among the tags of an outline and is none. A tag that begins with it has it twice.
+const mark = "\x00"
 
-// Marks are c as texts that stand among the tags of an outline, whose form has no other place for them: what earlier versions read, too.
-func (c *Correlation) Marks() (marks []string) {
-	if c == nil {
-		return nil
-	}
-	for i, text := range c.texts() {
-		if *text != "" {
-			marks = append(marks, correlationMark+correlationKeys[i]+"="+*text)
+// MarkedTags are the span's tags as an outline has them: between them what it is correlated with, where that is asked for. An outline has no
+// other place for it that versions before this one read over.
+func (s *Span) MarkedTags(correlated bool) []string {
+	tags := s.Tags
+	if slices.ContainsFunc(tags, func(t string) bool { return strings.HasPrefix(t, mark) }) {
+		tags = slices.Clone(tags)
+		for i, t := range tags {
+			if strings.HasPrefix(t, mark) {
+				tags[i] = mark + t
+			}
 		}
 	}
-	return marks
+	if !correlated {
+		return tags
+	}
+	if c := s.Correlated(); c != nil {
+		tags = slices.Clip(tags)
+		for i, text := range c.texts() {
+			if *text != "" {
+				tags = append(tags, mark+correlationKeys[i]+"="+*text)
+			}
+		}
+	}
+	return tags
 }
 
-// Mark takes over what Marks wrote, and says whether it is that.
-func (s *Span) Mark(text string) bool {
-	rest, ok := strings.CutPrefix(text, correlationMark)
-	key, value, said := strings.Cut(rest, "=")
-	if !ok || !said {
-		return false
-	}
-	var c Correlation
-	if s.Correlation != nil {
-		c = *s.Correlation
-	}
-	for i, to := range c.texts() {
-		if correlationKeys[i] == key {
-			*to, s.Correlation = value, &c
-			return true
+// AddMarked takes over one of MarkedTags.
+func (s *Span) AddMarked(text string) {
+	if rest, ok := strings.CutPrefix(text, mark); ok {
+		if strings.HasPrefix(rest, mark) {
+			text = rest
+		} else if key, value, ok := strings.Cut(rest, "="); ok {
+			var c Correlation
+			if s.Correlation != nil {
+				c = *s.Correlation
+			}
+			for i, to := range c.texts() {
+				if correlationKeys[i] == key {
+					*to, s.Correlation = value, &c
+					return
+				}
+			}
 		}
 	}
-	return false
+	s.Tags = append(s.Tags, text)
 }

@@ -133,10 +133,7 @@ func (w *writer) spans(spans []*mastra.Span) {
 	for i, s := range spans {
 		use := s.Use()
 		parent := slices.IndexFunc(spans[:i], func(p *mastra.Span) bool { return p.SpanID == s.ParentID })
-		tags := s.Tags
-		if parent < 0 { // what is below says the same
-			tags = append(tags[:len(tags):len(tags)], s.Correlated().Marks()...)
-		}
+		tags := s.MarkedTags(parent < 0) // what is below says the same
 		flags := uint64(0)
 		set := func(flag uint64, is bool) {
 			if is {
@@ -356,9 +353,7 @@ func (r *Reader) Spans(spans []mastra.Span, most int) ([]mastra.Span, error) {
 		}
 		if flags&hasTags != 0 {
 			for tags := r.Uint(); tags > 0 && !r.Bad; tags-- {
-				if t := r.text(); !s.Mark(t) {
-					s.Tags = append(s.Tags, t)
-				}
+				s.AddMarked(r.text())
 			}
 		}
 		if flags&hasModel != 0 {

@@ -51,7 +51,7 @@ var signalTests = []test{
 	}},
 	{"outlines/whom they are for", func(e *env) {
 		root := mastra.Span{TraceID: "01990000000070008000000000000002", SpanID: "00000000000000aa", Name: "agent run: 'a'", Type: mastra.SpanAgentRun, StartedAt: base, EndedAt: base + 9,
-			Tags: []string{"one", "\x00two"}, Metadata: mastra.JSON(`{"userId":"ann","sessionId":"s=1","organizationId":7,"plan":"userId"}`)}
+			Tags: []string{"one", "\x00two", "\x00userId=bob", "\x00\x00"}, Metadata: mastra.JSON(`{"userId":"ann","sessionId":"s=1","organizationId":7,"plan":"userId"}`)}
 		child := root
 		child.SpanID, child.ParentID, child.Tags = "00000000000000bb", root.SpanID, nil
 		e.commit(mastra.Batch{Spans: []mastra.Span{root, child}})

@@ -55,6 +55,11 @@ func TestTracesAtRandom(t *testing.T) {
 	storagetest.RunTraces(t, openTest(t), storagetest.Load{Rounds: 8, Commits: 12, Traces: 3})
 }
 
+func TestScoresAtRandom(t *testing.T) {
+	t.Parallel()
+	storagetest.RunScores(t, openTest(t), 12)
+}
+
 func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) mastra.KeyStore { return openTest(t) })
 }

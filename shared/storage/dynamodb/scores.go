@@ -258,7 +258,7 @@ func readScores[T any](ctx context.Context, s *Store, kind string, q mastra.Scor
 	}
 	kept := make([]found, 0, len(items))
 	for _, it := range items {
-		ok := strings.HasPrefix(skOf(it), kind)
+		ok := strings.HasPrefix(skOf(it), kind) && (q.TraceIDs == nil || slices.Contains(q.TraceIDs, textOf(it["trace"])))
 		for _, f := range [...][2]string{{q.TraceID, textOf(it["trace"])}, {q.SpanID, textOf(it["span"])}, {q.ScorerID, textOf(it["scorer"])}, {q.RunID, textOf(it["run"])}} {
 			ok = ok && (f[0] == "" || f[0] == f[1])
 		}

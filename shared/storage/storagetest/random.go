@@ -19,11 +19,7 @@ type Load struct{ Rounds, Commits, Traces int }
 // RunTraces checks that what many commits leave behind, with spans that are committed again or late, traces and threads that are
 // deleted and reads in between, is what a list of all spans says it is. SEED makes it another load.
 func RunTraces(t *testing.T, s mastra.Storage, load Load) {
-	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), "1"), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	random := rand.New(rand.NewPCG(seed, 2))
+	random := randomOf(t)
 	var tenants []*traced
 	for range 2 {
 		w := &traced{env: &env{T: t, s: s, ctx: newTenant(t.Context())}, Rand: random, traces: map[string]*aTrace{}}
@@ -48,6 +44,14 @@ func RunTraces(t *testing.T, s mastra.Storage, load Load) {
 			w.outlines(round)
 		}
 	}
+}
+
+func randomOf(t *testing.T) *rand.Rand {
+	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("SEED"), "1"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rand.New(rand.NewPCG(seed, 2))
 }
 
 // traced is what a tenant's traces should be.

@@ -60,6 +60,12 @@ func TestScoresAtRandom(t *testing.T) {
 	storagetest.RunScores(t, openTest(t), 12)
 }
 
+func TestThreadsAtRandom(t *testing.T) {
+	t.Parallel()
+	storagetest.RunThreads(t, openTest(t), 20)
+	storagetest.RunThreads(t, &forgetful{openTest(t)}, 20)
+}
+
 func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) mastra.KeyStore { return openTest(t) })
 }

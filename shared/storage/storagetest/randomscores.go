@@ -43,7 +43,8 @@ func RunScores(t *testing.T, s mastra.Storage, rounds int) {
 type scored struct {
 	*env
 	*rand.Rand
-	ids      []string // of traces, one of which is spanned
+	ids      []string // of traces
+	given    int
 	scores   map[string]mastra.Score
 	feedback map[string]mastra.Feedback
 }
@@ -57,7 +58,8 @@ func (w *scored) write() {
 		b.Spans[0].StartedAt = base
 	}
 	for range 1 + w.IntN(3) {
-		at := base + mastra.Time(w.IntN(5*3_600_000))
+		w.given++
+		at := base + mastra.Time(w.IntN(18_000)*1000+w.given) // no two are the same
 		n := w.IntN(len(w.ids) + 3)
 		s := mastra.Score{ID: fmt.Sprint("s", w.IntN(300)), CreatedAt: at, SpanID: []string{"", "s0", "s1"}[w.IntN(3)], ScorerID: fmt.Sprint("scorer", w.IntN(4)), Score: w.Float64(),
 			Origin: mastra.Origin{EntityType: []string{"agent", "workflow_step"}[n%2], EntityID: fmt.Sprint("e", n%5), RunID: fmt.Sprint("run", n)}}

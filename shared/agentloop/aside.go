@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"mastralambda/shared/mastra"
+	"mastralambda/shared/schema"
 )
 
 // aside is a call of a model that is about a run and no step of it: one that finds a title, or that observes. Its spans are those of
@@ -51,10 +52,26 @@ func (y aside) observed(x *run, operation, name string, tokens int, err error) [
 	s.EntityType, s.EntityID, s.EntityName = "memory", "observational-memory", name
 	b := appendInt(appendMember(nil, `{"operationType":`, operation), `,"inputTokens":`, int64(tokens))
 	s.Attributes = append(appendMember(b, `,"selectedModel":`, y.info.Provider+"/"+y.info.ID), '}')
-	s.Error = errorJSON(y.failure(err))
+	s.Metadata, s.Error = x.ofRoot(s.Metadata), errorJSON(y.failure(err))
 	root := y.rootSpan(hideInput, hideOutput, ending{failure: s.Error})
 	root.ParentID = s.SpanID
 	return append([]mastra.Span{s, root}, y.calls(root.SpanID, err)...)
+}
+
+// ofRoot is metadata that says whose root its span is below: metrics go by it, where a span is committed without it.
+func (x *run) ofRoot(metadata mastra.JSON) mastra.JSON {
+	var all mastra.Object[mastra.JSON]
+	if schema.Unmarshal(metadata, &all) != nil {
+		return metadata
+	}
+	for _, m := range []struct{ key, value string }{{"rootEntityType", "agent"}, {"rootEntityId", x.agent.ID}, {"rootEntityName", x.agent.Name}} {
+		all.Set(m.key, schema.AppendString(nil, m.value))
+	}
+	data, err := schema.Marshal(all)
+	if err != nil {
+		return metadata
+	}
+	return data
 }
 
 // failure is what may be seen of why it failed, nil where it did not.

@@ -8,13 +8,17 @@ import (
 	"mastralambda/shared/schema"
 )
 
-// Correlation is what metadata of a span says of whom and what it is for, beside what it has as fields: lists and metrics go by it.
-type Correlation struct{ UserID, OrganizationID, SessionID, RequestID, ExperimentID string }
+// Correlation is what metadata of a span says of whom and what it is for, beside what it has as fields: lists and metrics go by it. Whose
+// root a span is below counts where it is committed without its root.
+type Correlation struct {
+	UserID, OrganizationID, SessionID, RequestID, ExperimentID string
+	RootEntityType, RootEntityID, RootEntityName               string
+}
 
-var correlationKeys = [...]string{"userId", "organizationId", "sessionId", "requestId", "experimentId"}
+var correlationKeys = [...]string{"userId", "organizationId", "sessionId", "requestId", "experimentId", "rootEntityType", "rootEntityId", "rootEntityName"}
 
 func (c *Correlation) texts() [len(correlationKeys)]*string {
-	return [...]*string{&c.UserID, &c.OrganizationID, &c.SessionID, &c.RequestID, &c.ExperimentID}
+	return [...]*string{&c.UserID, &c.OrganizationID, &c.SessionID, &c.RequestID, &c.ExperimentID, &c.RootEntityType, &c.RootEntityID, &c.RootEntityName}
 }
 
 // CorrelationOf reads it out of metadata, nil where there is none.

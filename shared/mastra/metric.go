@@ -150,6 +150,9 @@ func OriginOf(spans []Span, s *Span) (Origin, []string) {
 	o.RootEntityType, o.RootEntityID, o.RootEntityName = root.EntityType, root.EntityID, root.EntityName
 	if c := root.Correlated(); c != nil {
 		o.UserID, o.OrganizationID, o.SessionID, o.RequestID, o.ExperimentID = c.UserID, c.OrganizationID, c.SessionID, c.RequestID, c.ExperimentID
+		if c.RootEntityID != "" && !root.Root() {
+			o.RootEntityType, o.RootEntityID, o.RootEntityName = c.RootEntityType, c.RootEntityID, c.RootEntityName
+		}
 	}
 	return o, root.Tags
 }

@@ -19,6 +19,19 @@ func TestMetricsAreOfWhomTheRunWasFor(t *testing.T) {
 	}
 }
 
+// What is committed behind its run says itself whose it is; a root cannot say that it is another's.
+func TestMetricsOfWhatComesLater(t *testing.T) {
+	for parent, want := range map[string]string{"run": "a", "": "observer"} {
+		spans := []mastra.Span{{SpanID: "observe", ParentID: parent, Type: mastra.SpanMemory, EntityID: "observer", Metadata: mastra.JSON(`{"rootEntityType":"agent","rootEntityId":"a","rootEntityName":"A"}`)},
+			{SpanID: "call", ParentID: "observe", Type: mastra.SpanModelGeneration, StartedAt: 1, EndedAt: 2}}
+		for _, m := range mastra.MetricsOf(spans, nil, "", "") {
+			if m.RootEntityID != want {
+				t.Errorf("%+v", m)
+			}
+		}
+	}
+}
+
 // The metrics of a call are those of the real server: totals always, parts where there are any; what they are parts of adds up.
 func TestMetricsOfACall(t *testing.T) {
 	for usage, want := range map[mastra.Usage]string{

@@ -53,9 +53,12 @@ func Logs(ctx context.Context, m *mastra.Mastra, in LogsInput) (LogPage, error) 
 	}
 	none := in.Environment != "" && in.Environment != m.Tracing.Environment || in.ServiceName != "" && in.ServiceName != m.Tracing.ServiceName
 	match := in.matcher(ctx)
+	ofTrace := &matcher{tags: match.tags} // what lines do not say themselves
 	for _, w := range match.fields {
-		switch w.name {
-		case "runId", "environment", "serviceName":
+		switch {
+		case w.name == "runId" || w.name == "environment" || w.name == "serviceName":
+		case slices.Contains(byTrace, w.name):
+			ofTrace.fields = append(ofTrace.fields, w)
 		default:
 			if len(w.any) != 1 {
 				none = true
@@ -63,7 +66,7 @@ func Logs(ctx context.Context, m *mastra.Mastra, in LogsInput) (LogPage, error) 
 			q.Filters[w.name] = w.any[0]
 		}
 	}
-	if len(match.tags)+len(match.metadata)+len(match.labels) > 0 { // lines have none of these
+	if len(match.metadata)+len(match.labels) > 0 { // lines have none of these
 		none = true
 	}
 	after, until, first, err := in.since(m)
@@ -76,10 +79,15 @@ func Logs(ctx context.Context, m *mastra.Mastra, in LogsInput) (LogPage, error) 
 		none = none || first
 	}
 	page := &mastra.LogPage{}
-	if !none {
-		if page, err = m.Logs.Logs(ctx, q); err != nil {
-			return LogPage{}, err
-		}
+	switch {
+	case none:
+	case ofTrace.narrows():
+		page, err = linesOf(ctx, m, q, ofTrace)
+	default:
+		page, err = m.Logs.Logs(ctx, q)
+	}
+	if err != nil {
+		return LogPage{}, err
 	}
 	out := LogPage{DeltaCursor: cursorAt(m)}
 	if delta {
@@ -91,47 +99,12 @@ func Logs(ctx context.Context, m *mastra.Mastra, in LogsInput) (LogPage, error) 
 		}
 		out.Pagination = &Pagination{total, q.Page, q.PerPage, page.HasMore}
 	}
-	traces := tracesOf(ctx, m, page.Records)
-	out.Logs, err = records(page.Records, func(r *mastra.LogRecord) (Record, error) { return showLog(m, r, traces[traceOf(r)]) })
-	return out, err
-}
-
-func traceOf(r *mastra.LogRecord) string { return r.Text("traceId") }
-
-// tracesOf are the outlines of the traces that lines were written in: they say of whom and what a line is. The log is shown without them, too.
-func tracesOf(ctx context.Context, m *mastra.Mastra, lines []mastra.LogRecord) map[string][]mastra.Span {
-	var ids []string
-	for i := range lines {
-		if id := traceOf(&lines[i]); id != "" && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) == 0 || m.Storage == nil {
-		return nil
-	}
-	found := map[string][]mastra.Span{}
-	err := m.Storage.Outlines(ctx, mastra.SpanQuery{TraceIDs: ids}, func(spans []mastra.Span) bool {
-		found[spans[0].TraceID] = append(found[spans[0].TraceID], spans...)
-		return true
-	})
-	if err != nil {
+	traces, err := tracesOf(ctx, m, page.Records)
+	if err != nil { // the log is shown without them, too
 		m.Logger.WarnContext(ctx, "the traces of log lines could not be read", "error", err)
 	}
-	return found
-}
-
-// place is what is known of the span that a line was written in, of its trace where the span is still open.
-func place(spans []mastra.Span, r *mastra.LogRecord) (o mastra.Origin, tags []string, ok bool) {
-	id := r.Text("spanId")
-	at := slices.IndexFunc(spans, func(s mastra.Span) bool { return s.SpanID == id })
-	if at < 0 {
-		at = slices.IndexFunc(spans, func(s mastra.Span) bool { return s.Root() })
-	}
-	if at < 0 {
-		return o, nil, false
-	}
-	o, tags = mastra.OriginOf(spans, &spans[at])
-	return o, tags, true
+	out.Logs, err = records(page.Records, func(r *mastra.LogRecord) (Record, error) { return showLog(m, r, traces[r.Text("traceId")]) })
+	return out, err
 }
 
 // ofProcess is what each line of a log in files begins with: it is none of what was logged.
@@ -172,11 +145,11 @@ func showLog(m *mastra.Mastra, r *mastra.LogRecord, trace []mastra.Span) (Record
 			data = append(data, f)
 		}
 	}
-	if o, tags, ok := place(trace, r); ok {
+	if l := lineIn(trace, r); len(trace) > 0 {
 		encoded, err := schema.Marshal(struct {
 			mastra.Origin
 			Tags []string `json:"tags,omitempty"`
-		}{o, tags})
+		}{l.of, l.tags})
 		if err != nil {
 			return nil, err
 		}

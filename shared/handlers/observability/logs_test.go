@@ -72,4 +72,28 @@ func TestWhatALineIsOf(t *testing.T) {
 	if len(page.Logs) != len(want) {
 		t.Errorf("%d lines", len(page.Logs))
 	}
+	for want, in := range map[string]observability.LogsInput{
+		"in the tool":             {Filters: observability.Filters{EntityType: "tool"}},
+		"in the run, in the tool": {Filters: observability.Filters{ThreadID: "t", Tags: observability.Texts{"beta"}}},
+		"":                        {Filters: observability.Filters{RootEntityName: "B"}},
+		"in the run":              {Filters: observability.Filters{ResourceID: "ann"}, Listing: observability.Listing{PerPage: 1}},
+		"in the tool, second":     {Filters: observability.Filters{ResourceID: "ann"}, Listing: observability.Listing{Page: 1, PerPage: 1}},
+		"outside, of nothing that is kept, in the run, in the tool": {},
+	} {
+		page, err := observability.Logs(t.Context(), m, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, line := range page.Logs {
+			message, _ := line.Get("message")
+			got = append(got, strings.Trim(string(message), `"`))
+		}
+		if strings.Join(got, ", ") != strings.TrimSuffix(want, ", second") {
+			t.Errorf("%q, not %q", got, want)
+		}
+		if p := page.Pagination; in.PerPage == 1 && (p.Total != 2 || p.HasMore != (in.Page == 0)) {
+			t.Errorf("%+v", p)
+		}
+	}
 }

@@ -126,6 +126,7 @@ func Groups(t *testing.T, call Call, skip Skip) {
 		{"metrics by label", "POST", "/observability/metrics/breakdown", `{"name": ["mastra_agent_duration_ms"], "aggregation": "count", "groupBy": ["status", "entityName"]}`, 200, `"dimensions":\{"status":"ok","entityName":"My Agent"\}`},
 		{"distinct metrics", "POST", "/observability/metrics/aggregate", `{"name": "mastra_agent_duration_ms", "aggregation": "count_distinct", "distinctColumn": "threadId"}`, 200, `"value":\d+`},
 		{"distinct of nothing", "POST", "/observability/metrics/aggregate", `{"name": "x", "aggregation": "count_distinct"}`, 400, `"field":"distinctColumn"`},
+		{"metrics by what is no text", "POST", "/observability/metrics/breakdown", `{"name": ["mastra_agent_duration_ms"], "aggregation": "count", "groupBy": ["tags"]}`, 400, `"field":"groupBy"`},
 		{"metrics over time", "POST", "/observability/metrics/timeseries", `{"name": ["mastra_model_total_output_tokens"], "aggregation": "avg", "interval": "1h", "groupBy": ["model"]}`, 200, `"name":"demo","costUnit":null,"points":\[\{`},
 		{"percentiles of metrics", "POST", "/observability/metrics/percentiles", `{"name": "mastra_agent_duration_ms", "percentiles": [0.5, 0.99], "interval": "1h"}`, 200, `"percentile":0.99`},
 		{"names of metrics", "GET", "/observability/discovery/metric-names?prefix=mastra_tool", "", 200, `^\{"names":\["mastra_tool_duration_ms"\]\}$`},

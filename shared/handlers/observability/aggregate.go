@@ -31,11 +31,14 @@ func (s *subject) each(ctx context.Context, m *mastra.Mastra, filters *Filters, 
 	})
 }
 
+// noLabels are fields of a metric that are neither a text nor a label.
+var noLabels = []string{"tags", "metadata", "scope", "costMetadata"}
+
 // groups checks the fields that an answer is to be grouped by.
 func (s *subject) groups(by []string) error {
 	var unknown []string
 	for _, name := range by {
-		if _, ok := s.zero.Field(name); !ok && !s.labels {
+		if _, ok := s.zero.Field(name); !ok && (!s.labels || slices.Contains(noLabels, name)) {
 			unknown = append(unknown, name)
 		}
 	}

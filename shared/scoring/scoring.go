@@ -212,6 +212,13 @@ func judge(ctx context.Context, m *mastra.Mastra, s *mastra.Scorer, source strin
 	called := sink.Take()
 	for i := range called {
 		called[i].Metadata = root.Metadata // but what a judge takes is none of what the resource took
+		if use := called[i].Use(); s.Judge && use != nil {
+			step.Attributes = encode(struct {
+				Step  string `json:"step"`
+				Type  string `json:"stepType"`
+				Model string `json:"judgeModel"`
+			}{"generateScore", "prompt", use.Model})
+		}
 	}
 	b.Spans = m.Record(ctx, append([]mastra.Span{root, step}, called...))
 	return failure, m.Storage.Commit(context.WithoutCancel(ctx), b)

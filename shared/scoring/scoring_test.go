@@ -242,6 +242,9 @@ func TestScoringOnAQueue(t *testing.T) {
 		if names != "agent run: 'judge' llm: 'demo' step: 0 inference: 0 " {
 			t.Error(names)
 		}
+		if string(spans[1].Attributes) != `{"step":"generateScore","stepType":"prompt","judgeModel":"demo"}` {
+			t.Errorf("%s", spans[1].Attributes)
+		}
 		if use := spans[3].Use(); use == nil || use.Usage.InputTokens != 7 || use.Cost == nil || use.Cost.Amount != 0.5 || string(spans[5].Output) != `{"text":"{\"score\": 0.25}","files":[]}` {
 			t.Errorf("%+v, %s", use, spans[5].Output)
 		}

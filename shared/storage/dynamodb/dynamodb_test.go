@@ -50,22 +50,6 @@ func TestStorage(t *testing.T) {
 	storagetest.Run(t, func(t *testing.T) mastra.Storage { return openTest(t) })
 }
 
-func TestTracesAtRandom(t *testing.T) {
-	t.Parallel()
-	storagetest.RunTraces(t, openTest(t), storagetest.Load{Rounds: 8, Commits: 12, Traces: 3})
-}
-
-func TestScoresAtRandom(t *testing.T) {
-	t.Parallel()
-	storagetest.RunScores(t, openTest(t), 12)
-}
-
-func TestThreadsAtRandom(t *testing.T) {
-	t.Parallel()
-	storagetest.RunThreads(t, openTest(t), 20)
-	storagetest.RunThreads(t, &forgetful{openTest(t)}, 20)
-}
-
 func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) mastra.KeyStore { return openTest(t) })
 }

@@ -1,39 +1,13 @@
 package dynamodb
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/storage/storagetest"
 )
-
-// hoursOnly reads all outlines by hours, however few they are, and lets some minutes go by before each time.
-type hoursOnly struct {
-	*Store
-	minutes *atomic.Int64
-}
-
-func (h hoursOnly) Outlines(ctx context.Context, q mastra.SpanQuery, yield func([]mastra.Span) bool) error {
-	if q.TraceIDs != nil {
-		return h.Store.Outlines(ctx, q, yield)
-	}
-	h.minutes.Add(5)
-	return h.outlinesByHour(ctx, mastra.Tenant(ctx), q, maxRead, yield)
-}
-
-func TestHoursAtRandom(t *testing.T) {
-	t.Parallel()
-	h := hoursOnly{openTest(t), new(atomic.Int64)}
-	h.now = func() time.Time {
-		return time.UnixMilli(1_700_000_000_000).Add(72*time.Hour + time.Duration(h.minutes.Load())*time.Minute)
-	}
-	storagetest.RunTraces(t, h, storagetest.Load{Rounds: 8, Commits: 12, Traces: 3})
-}
 
 // The outlines of many traces are read from hours that were read before; what comes late, or goes, is seen all the same.
 func TestHours(t *testing.T) {

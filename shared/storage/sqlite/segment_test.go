@@ -26,10 +26,6 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-func TestScoresAtRandom(t *testing.T) { storagetest.RunScores(t, openNew(t), 40) }
-
-func TestThreadsAtRandom(t *testing.T) { storagetest.RunThreads(t, openNew(t), 100) }
-
 // A damaged segment is an error, no panic.
 func FuzzSegment(f *testing.F) {
 	var b segmentBuilder

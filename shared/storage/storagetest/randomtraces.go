@@ -292,7 +292,7 @@ func placeIn(q *mastra.TraceQuery, s *mastra.Span) mastra.Time {
 	return s.StartedAt
 }
 
-func told(q mastra.TraceQuery) string {
+func shown(q mastra.TraceQuery) string {
 	failed := "any"
 	if q.ChildError != nil {
 		failed = fmt.Sprint(*q.ChildError)
@@ -308,17 +308,17 @@ func (w *traced) ask(round int) {
 	for _, q.Page = range []int{0, 1, 4} {
 		p, err := w.s.Traces(w.ctx, q)
 		if err != nil {
-			w.Fatalf("round %d, %s: %v", round, told(q), err)
+			w.Fatalf("round %d, %s: %v", round, shown(q), err)
 		}
 		from := min(len(want), q.PerPage*q.Page)
 		part := want[from:min(len(want), from+q.PerPage)]
 		if !q.Uncounted && p.Total != len(want) || len(p.Items) != len(part) || p.HasMore != (len(want) > from+q.PerPage) {
-			w.Fatalf("round %d, %s: %d of %d (more: %v), want %d of %d", round, told(q), len(p.Items), p.Total, p.HasMore, len(part), len(want))
+			w.Fatalf("round %d, %s: %d of %d (more: %v), want %d of %d", round, shown(q), len(p.Items), p.Total, p.HasMore, len(part), len(want))
 		}
 		for i, got := range p.Items {
 			at := slices.IndexFunc(want, func(s mastra.Span) bool { return s.TraceID == got.TraceID && s.SpanID == got.SpanID })
 			if key := got.TraceID + got.SpanID; at < 0 || seen[key] || placeIn(&q, &got) != placeIn(&q, &part[i]) || got.EndedAt != want[at].EndedAt || string(got.Input) != string(want[at].Input) {
-				w.Fatalf("round %d, %s: %d is %+v, want %+v", round, told(q), i, got, part[i])
+				w.Fatalf("round %d, %s: %d is %+v, want %+v", round, shown(q), i, got, part[i])
 			} else {
 				seen[key] = true
 			}

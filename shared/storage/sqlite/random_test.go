@@ -1,0 +1,11 @@
+package sqlite
+
+import (
+	"testing"
+
+	"mastralambda/shared/storage/storagetest"
+)
+
+func TestThreadsAtRandom(t *testing.T) { storagetest.RunThreads(t, openNew(t), 100) }
+func TestRunsAtRandom(t *testing.T)    { storagetest.RunRuns(t, openNew(t), 100) }
+func TestScoresAtRandom(t *testing.T)  { storagetest.RunScores(t, openNew(t), 40) }

@@ -13,11 +13,8 @@ type aside struct{ *run }
 
 // ask asks a model aside.
 func (x *run) askAside(ctx context.Context, model mastra.LanguageModel, agent *mastra.Agent, instructions, what string) (aside, error) {
-	text := func(role, s string) mastra.PromptMessage {
-		return mastra.PromptMessage{Role: role, Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}}
-	}
 	y := &run{r: x.r, ctx: ctx, m: x.m, agent: agent, model: model, info: model.Info(), resourceID: x.resourceID, untraced: x.untraced,
-		prompt: []mastra.PromptMessage{text("system", instructions), text("user", what)}}
+		prompt: []mastra.PromptMessage{mastra.PromptText("system", instructions), mastra.PromptText("user", what)}}
 	y.asked = len(y.prompt)
 	y.call = mastra.AgentCall{Messages: mastra.UserMessage(what), Instructions: instructions, ThreadID: x.call.ThreadID, Tracing: x.call.Tracing}
 	y.call.Tracing.RootSpanName, y.call.Tracing.Tags = "", nil

@@ -158,7 +158,7 @@ func (x *run) appendBeyond(prompt []mastra.PromptMessage) []mastra.PromptMessage
 		return prompt
 	}
 	system := func(text string) {
-		prompt = append(prompt, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: text}}})
+		prompt = append(prompt, mastra.PromptText("system", text))
 	}
 	if b.notes != nil {
 		system(notesPrompt(x.memory().WorkingMemory, b.notes.Data, x.writesNotes()))

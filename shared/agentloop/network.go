@@ -139,9 +139,6 @@ func (c *call) outcome() string {
 // choose asks the model what is next, and returns what it was asked. What it writes is the step's, for the trace.
 func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	s := &x.Steps[n]
-	text := func(role, s string) mastra.PromptMessage {
-		return mastra.PromptMessage{Role: role, Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}}
-	}
 	instructions := x.agent.Instructions
 	if x.call.Instructions != "" {
 		instructions = x.call.Instructions
@@ -149,45 +146,38 @@ func (x *run) choose(n int, members []string) ([]mastra.PromptMessage, error) {
 	if x.call.System != "" {
 		instructions += "\n" + x.call.System
 	}
-	prompt := []mastra.PromptMessage{text("system", instructions+"\nYou route a task through a network. Choose what does its next piece, one of these:\n"+strings.Join(members, "\n")+
+	prompt := []mastra.PromptMessage{mastra.PromptText("system", instructions+"\nYou route a task through a network. Choose what does its next piece, one of these:\n"+strings.Join(members, "\n")+
 		"\nWhere the task is done, choose primitiveType \"none\" and put the final answer into prompt.")}
 	prompt = append(x.r.texts.recalled(prompt, x.remembered), x.in.prompt...)
 	for i := range x.Steps[:n] {
 		before := &x.Steps[i]
 		if calls := before.calls(); before.Route != nil && len(calls) == 1 {
-			prompt = append(prompt, text("user", fmt.Sprintf("So far: %s %s was given %q and answered %q", before.Route.PrimitiveType, before.Route.PrimitiveID, before.Route.Prompt, calls[0].outcome())))
+			prompt = append(prompt, mastra.PromptText("user", fmt.Sprintf("So far: %s %s was given %q and answered %q", before.Route.PrimitiveType, before.Route.PrimitiveID, before.Route.Prompt, calls[0].outcome())))
 		}
 		prompt = x.r.texts.recalled(prompt, before.Came)
 	}
 	s.Timestamp, s.ModelID, s.Finish = x.now(), x.info.ID, mastra.FinishError
-	var answer strings.Builder
 	finished := false
-	defer func() {
-		if len(s.Pieces) > 0 {
-			s.Pieces[0].Text = answer.String()
-		}
-	}()
-	for part, err := range x.model.Stream(x.ctx, &mastra.ModelRequest{Messages: prompt, Settings: x.call.Settings, Options: x.call.ModelOptions, Schema: schema.For[route]().JSON()}) {
-		if err != nil {
-			return prompt, err
-		}
-		switch part.Type {
-		case mastra.ModelTextDelta:
-			if s.Pieces == nil {
-				s.Pieces = []piece{{At: x.ms()}}
-			}
-			if answer.WriteString(part.Text); answer.Len() > maxWritten {
-				return prompt, mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
-			}
-		case mastra.ModelFinish:
+	request := mastra.ModelRequest{Messages: prompt, Settings: x.call.Settings, Options: x.call.ModelOptions, Schema: schema.For[route]().JSON()}
+	answer, err := mastra.Written(x.model.Stream(x.ctx, &request), mastra.MaxWritten, func(part *mastra.ModelPart) {
+		switch {
+		case part.Type == mastra.ModelTextDelta && s.Pieces == nil:
+			s.Pieces = []piece{{At: x.ms()}}
+		case part.Type == mastra.ModelFinish:
 			s.Usage, s.Cost, finished = part.Usage, part.Cost, true
 		}
+	})
+	if len(s.Pieces) > 0 {
+		s.Pieces[0].Text = answer
 	}
-	if err := x.ctx.Err(); err != nil && !finished {
+	if err == nil && !finished {
+		err = x.ctx.Err()
+	}
+	if err != nil {
 		return prompt, err
 	}
 	chosen := &route{}
-	if err := schema.For[route]().Decode([]byte(bare(answer.String())), chosen); err != nil {
+	if err := schema.For[route]().Decode([]byte(bare(answer)), chosen); err != nil {
 		return prompt, &mastra.Error{Code: mastra.CodeUpstream, Message: "The model did not choose from the network", Err: err}
 	}
 	s.Route, s.Finish = chosen, mastra.FinishStop

@@ -66,7 +66,7 @@ func (x *run) appendObserved(prompt []mastra.PromptMessage) []mastra.PromptMessa
 		}
 	}
 	b.WriteString("Where notes contradict each other the later one holds. Go on naturally, and don't speak of the notes.")
-	return append(prompt, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: b.String()}}})
+	return append(prompt, mastra.PromptText("system", b.String()))
 }
 
 // toObserve says whether what the run knows of is long enough to be observed.

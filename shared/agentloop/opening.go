@@ -219,7 +219,7 @@ func (x *run) ready() {
 	}
 	for _, s := range lines {
 		if s != "" {
-			x.prompt = append(x.prompt, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}})
+			x.prompt = append(x.prompt, mastra.PromptText("system", s))
 		}
 	}
 	x.prompt = append(append(x.prompt, x.context.system...), x.in.system...)

@@ -287,7 +287,7 @@ func (r *refused) told(prompt []mastra.PromptMessage) []mastra.PromptMessage {
 	for at < len(prompt) && prompt[at].Role == "system" {
 		at++
 	}
-	return slices.Insert(slices.Clone(prompt), at, mastra.PromptMessage{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: r.feedback()}}})
+	return slices.Insert(slices.Clone(prompt), at, mastra.PromptText("system", r.feedback()))
 }
 
 // processTool has the processors look at what a tool returned.

@@ -15,11 +15,8 @@ type writing struct {
 	text  []byte
 }
 
-// What one answer of a model may be: more is a fault of the model's.
-const (
-	maxWritten = 16 << 20 // bytes of texts and arguments
-	maxPieces  = 1000     // texts and calls
-)
+// maxPieces is how many texts and calls one answer of a model may have: more is a fault of the model's.
+const maxPieces = 1000
 
 // step asks the model once and runs the tools that it calls. mayGoOn says that another step may follow.
 func (x *run) step(n int, mayGoOn bool) error {
@@ -144,7 +141,7 @@ func (x *run) ask(s *step) error {
 					break
 				}
 			}
-			if written += len(part.Text); written > maxWritten {
+			if written += len(part.Text); written > mastra.MaxWritten {
 				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
 			}
 			if x.log != nil {
@@ -172,7 +169,7 @@ func (x *run) ask(s *step) error {
 				x.emit(mastra.ChunkToolInputStart, inputs[len(inputs)-1])
 			}
 		case mastra.ModelToolInputDelta:
-			if written += len(part.Text); written > maxWritten {
+			if written += len(part.Text); written > mastra.MaxWritten {
 				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
 			}
 			if x.log != nil {
@@ -189,7 +186,7 @@ func (x *run) ask(s *step) error {
 				x.emit(mastra.ChunkToolInputEnd, mastra.ToolInput{ToolCallID: part.ID})
 			}
 		case mastra.ModelToolCall:
-			if written += len(part.Input); written > maxWritten || len(s.Pieces) >= maxPieces {
+			if written += len(part.Input); written > mastra.MaxWritten || len(s.Pieces) >= maxPieces {
 				return mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
 			}
 			c := &call{ID: part.ID, Name: part.ToolName, Args: arguments(part.Input)}

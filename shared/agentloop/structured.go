@@ -123,36 +123,28 @@ func (x *run) structure(s *step, answer string) (string, error) {
 			system += "\n" + line
 		}
 	}
-	request := mastra.ModelRequest{Messages: []mastra.PromptMessage{{Role: "system", Parts: []mastra.Part{{Type: mastra.PartText, Text: system}}},
-		{Role: "user", Parts: []mastra.Part{{Type: mastra.PartText, Text: answer}}}}}
+	request := mastra.ModelRequest{Messages: []mastra.PromptMessage{mastra.PromptText("system", system), mastra.PromptText("user", answer)}}
 	if !want.InPrompt {
 		request.Schema = want.Schema
 	}
-	var text strings.Builder
 	var partial partialJSON
 	var used mastra.ModelPart
 	began := x.now()
-	defer func() { x.structuringTraced(began, text.String(), used) }()
-	for part, err := range want.by.Stream(x.ctx, &request) {
-		if err != nil {
-			return "", err
-		}
+	text, err := mastra.Written(want.by.Stream(x.ctx, &request), mastra.MaxWritten, func(part *mastra.ModelPart) {
 		switch part.Type {
 		case mastra.ModelTextDelta:
-			if text.WriteString(part.Text); text.Len() > maxWritten {
-				return "", mastra.Errorf(mastra.CodeUpstream, "The model's answer is too long")
-			}
 			if x.log != nil {
 				if object := partial.add(part.Text); object != nil {
 					x.emitObject(mastra.ChunkObject, object)
 				}
 			}
 		case mastra.ModelFinish:
-			used = part
+			used = *part
 			s.Usage, s.Cost = s.Usage.Plus(part.Usage), s.Cost+part.Cost
 		}
-	}
-	return text.String(), nil
+	})
+	x.structuringTraced(began, text, used)
+	return text, err
 }
 
 // bare is a text without the fence that models like to put around JSON.

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"mastralambda/shared/schema"
 )
@@ -29,16 +32,9 @@ func judge(ctx context.Context, id, instructions string, r ScorerRun) (Verdict, 
 	if err != nil {
 		return Verdict{}, err
 	}
-	message := func(role, text string) PromptMessage {
-		return PromptMessage{Role: role, Parts: []Part{{Type: PartText, Text: text}}}
-	}
 	a := asked{info: model.Info(), began: m.Now(), instructions: instructions + "\n" + judgeFormat, prompt: string(shown)}
-	for part, failed := range model.Stream(ctx, &ModelRequest{Messages: []PromptMessage{message("system", a.instructions), message("user", a.prompt)}}) {
-		if err = failed; err != nil {
-			break
-		}
-		a.add(&part, m.Now())
-	}
+	request := &ModelRequest{Messages: []PromptMessage{PromptText("system", a.instructions), PromptText("user", a.prompt)}}
+	a.text, err = Written(model.Stream(ctx, request), maxVerdict, func(part *ModelPart) { a.add(part, m.Now()) })
 	a.trace(ctx, m.Now(), err)
 	if err != nil {
 		return Verdict{}, err
@@ -62,10 +58,9 @@ func (a *asked) add(part *ModelPart, now time.Time) {
 			a.info = part.Model
 		}
 	case ModelTextDelta:
-		if a.text == "" {
+		if a.first.IsZero() {
 			a.first = now
 		}
-		a.text += part.Text
 	case ModelFinish:
 		a.finish = *part
 	}
@@ -139,27 +134,35 @@ func (a *asked) trace(ctx context.Context, ended time.Time, err error) {
 	}
 }
 
+const (
+	maxVerdict = 64 << 10 // bytes of a judge's answer
+	mostTries  = 100      // objects in it that are looked at
+)
+
 // readVerdict reads the first JSON object of an answer that has a score: models like to talk.
 func readVerdict(answer string) (v Verdict, err error) {
-	for i := range answer {
-		if answer[i] != '{' {
+	for range mostTries {
+		i := strings.IndexByte(answer, '{')
+		if i < 0 {
+			break
+		}
+		answer = answer[i:]
+		object, err := jsontext.NewDecoder(strings.NewReader(answer)).ReadValue()
+		if err != nil {
+			answer = answer[1:]
 			continue
 		}
-		for end := len(answer); end > i; end-- {
-			if answer[end-1] != '}' {
-				continue
-			}
-			var found struct {
-				Score  *float64 `json:"score"`
-				Reason string   `json:"reason"`
-			}
-			if schema.Unmarshal([]byte(answer[i:end]), &found) == nil && found.Score != nil {
-				if *found.Score < 0 || *found.Score > 1 {
-					return v, fmt.Errorf("the judge's score %v is not from 0 to 1", *found.Score)
-				}
-				return Verdict{*found.Score, found.Reason}, nil
-			}
+		var found struct {
+			Score  *float64 `json:"score"`
+			Reason string   `json:"reason"`
 		}
+		if schema.Unmarshal(object, &found) == nil && found.Score != nil {
+			if *found.Score < 0 || *found.Score > 1 {
+				return v, fmt.Errorf("the judge's score %v is not from 0 to 1", *found.Score)
+			}
+			return Verdict{*found.Score, found.Reason}, nil
+		}
+		answer = answer[1:] // it may be within another one
 	}
 	return v, errors.New("the judge's answer has no score")
 }

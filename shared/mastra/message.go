@@ -85,6 +85,11 @@ func (m PromptMessage) Text() string {
 	return strings.Join(texts, " ")
 }
 
+// PromptText is a prompt's message of one text.
+func PromptText(role, text string) PromptMessage {
+	return PromptMessage{Role: role, Parts: []Part{{Type: PartText, Text: text}}}
+}
+
 // Messages is what a caller sends to an agent: one string, or a list of messages whose content is a string, a list of
 // parts or a stored message's content.
 type Messages []InputMessage

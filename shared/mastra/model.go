@@ -3,6 +3,7 @@ package mastra
 import (
 	"context"
 	"iter"
+	"strings"
 )
 
 // LanguageModel is one model of a provider. It is safe for concurrent use.
@@ -88,6 +89,29 @@ type ModelPart struct {
 	// Metadata, of a reasoning-end, is what the provider wants to see again with that reasoning: it goes into the prompt's
 	// part as ProviderOptions.
 	Metadata JSON
+}
+
+// MaxWritten is how many bytes of texts and arguments a model may write in one answer.
+const MaxWritten = 16 << 20
+
+// Written is the text of an answer of which nothing else is wanted; each, where not nil, gets its parts as they come. One of more than
+// limit bytes is a CodeUpstream. With an error comes what was read until then.
+func Written(parts iter.Seq2[ModelPart, error], limit int, each func(*ModelPart)) (string, error) {
+	var text strings.Builder
+	for part, err := range parts {
+		if err != nil {
+			return text.String(), err
+		}
+		if part.Type == ModelTextDelta {
+			if text.WriteString(part.Text); text.Len() > limit {
+				return text.String(), Errorf(CodeUpstream, "The model's answer is too long")
+			}
+		}
+		if each != nil {
+			each(&part)
+		}
+	}
+	return text.String(), nil
 }
 
 // FinishReason says why a model stopped.

@@ -282,20 +282,12 @@ func EnhanceInstructions(ctx context.Context, m *mastra.Mastra, in EnhanceInput)
 	if err != nil {
 		return out, err
 	}
-	text := func(role, s string) mastra.PromptMessage {
-		return mastra.PromptMessage{Role: role, Parts: []mastra.Part{{Type: mastra.PartText, Text: s}}}
+	request := &mastra.ModelRequest{Messages: []mastra.PromptMessage{mastra.PromptText("system", enhancing), mastra.PromptText("user", string(asked))}, Schema: schema.For[Enhanced]().JSON()}
+	answer, err := mastra.Written(model.Stream(ctx, request), mastra.MaxWritten, nil)
+	if err != nil {
+		return out, err
 	}
-	request := &mastra.ModelRequest{Messages: []mastra.PromptMessage{text("system", enhancing), text("user", string(asked))}, Schema: schema.For[Enhanced]().JSON()}
-	var answer strings.Builder
-	for part, err := range model.Stream(ctx, request) {
-		if err != nil {
-			return out, err
-		}
-		if part.Type == mastra.ModelTextDelta {
-			answer.WriteString(part.Text)
-		}
-	}
-	if err := schema.For[Enhanced]().Decode([]byte(answer.String()), &out); err != nil {
+	if err := schema.For[Enhanced]().Decode([]byte(answer), &out); err != nil {
 		return out, mastra.Errorf(mastra.CodeUpstream, "The model did not answer with instructions")
 	}
 	return out, nil

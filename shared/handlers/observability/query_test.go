@@ -13,15 +13,7 @@ import (
 
 // A predicate over the spans of traces finds each of them once, page by page, in both orders, also where many began at once.
 func TestQueryBySpans(t *testing.T) {
-	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	m, err := mastra.New(mastra.Config{Backends: mastra.Backends{Storage: s}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := empty(t)
 	const traces = 700
 	var b mastra.Batch
 	var want []string
@@ -35,7 +27,7 @@ func TestQueryBySpans(t *testing.T) {
 		b.Spans = append(b.Spans, mastra.Span{TraceID: id, SpanID: "root", Name: "run", Type: mastra.SpanAgentRun, StartedAt: at, EndedAt: at + 9},
 			mastra.Span{TraceID: id, SpanID: "tool", ParentID: "root", Name: tool, Type: mastra.SpanToolCall, StartedAt: at, EndedAt: at + 3})
 	}
-	if err := s.Commit(t.Context(), &b); err != nil {
+	if err := m.Storage.Commit(t.Context(), &b); err != nil {
 		t.Fatal(err)
 	}
 	for _, where := range []string{
@@ -71,4 +63,19 @@ func TestQueryBySpans(t *testing.T) {
 			}
 		}
 	}
+}
+
+// empty is an application of nothing but a new storage.
+func empty(t *testing.T) *mastra.Mastra {
+	t.Helper()
+	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	m, err := mastra.New(mastra.Config{Backends: mastra.Backends{Storage: s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

@@ -2,36 +2,26 @@ package observability_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"mastralambda/shared/handlers/observability"
 	"mastralambda/shared/mastra"
-	"mastralambda/shared/storage/sqlite"
 )
 
 // A caller may name the trace that its run stands in, another's, too: that shows it nothing of what is there, nor deletes it.
 func TestATraceOfTwo(t *testing.T) {
-	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	m, err := mastra.New(mastra.Config{Backends: mastra.Backends{Storage: s}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := empty(t)
 	shared, single := strings.Repeat("a", 32), strings.Repeat("b", 32)
 	span := func(trace, id, parent, resource string) mastra.Span {
 		return mastra.Span{TraceID: trace, SpanID: id, ParentID: parent, Name: id, Type: mastra.SpanAgentRun, StartedAt: 1_790_000_000_000, EndedAt: 1_790_000_000_001, ResourceID: resource}
 	}
 	remote := span(shared, "ann", "bob-tool", "ann") // it names a span of bob's as its caller
 	remote.Remote = true
-	if err := s.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{span(shared, "bob", "", "bob"), span(shared, "bob-tool", "bob", "bob"), span(shared, "bob-inner", "bob-tool", "")}}); err != nil {
+	if err := m.Storage.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{span(shared, "bob", "", "bob"), span(shared, "bob-tool", "bob", "bob"), span(shared, "bob-inner", "bob-tool", "")}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{remote, span(shared, "ann-inner", "ann", ""), span(single, "ann-alone", "", "ann")}}); err != nil {
+	if err := m.Storage.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{remote, span(shared, "ann-inner", "ann", ""), span(single, "ann-alone", "", "ann")}}); err != nil {
 		t.Fatal(err)
 	}
 	as := func(resource string) (names string) {
@@ -66,29 +56,21 @@ func TestATraceOfTwo(t *testing.T) {
 	if got := as("bob"); len(strings.Fields(got)) != 3 {
 		t.Errorf("ann has deleted of bob's: %s", got)
 	}
-	if _, err := s.Trace(t.Context(), single); mastra.CodeOf(err) != mastra.CodeNotFound {
+	if _, err := m.Storage.Trace(t.Context(), single); mastra.CodeOf(err) != mastra.CodeNotFound {
 		t.Errorf("her own is still there: %v", err)
 	}
 }
 
 // What a model wrote in a call is shown below it, as the real server does, though it is stored once.
 func TestChunksOfAModel(t *testing.T) {
-	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	m, err := mastra.New(mastra.Config{Backends: mastra.Backends{Storage: s}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := empty(t)
 	id := strings.Repeat("c", 32)
 	root := mastra.Span{TraceID: id, SpanID: "root", Name: "run", Type: mastra.SpanAgentRun, StartedAt: 1_790_000_000_000, EndedAt: 1_790_000_000_009}
 	call := mastra.Span{TraceID: id, SpanID: "call", ParentID: "root", Name: "inference: 0", Type: mastra.SpanModelInference, StartedAt: 1_790_000_000_000, EndedAt: 1_790_000_000_008, RunID: "run",
 		Attributes: mastra.JSON(`{"completionStartTime":"2026-09-21T14:13:20.005Z"}`), Output: mastra.JSON(`{"text":"so","toolCalls":[{"toolCallId":"c1","toolName":"add","args":{"a":1}}]}`)}
 	hidden := call
 	hidden.SpanID, hidden.Name, hidden.Output = "hidden", "inference: 1", nil
-	if err := s.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{root, call, hidden}}); err != nil {
+	if err := m.Storage.Commit(t.Context(), &mastra.Batch{Spans: []mastra.Span{root, call, hidden}}); err != nil {
 		t.Fatal(err)
 	}
 	out, err := observability.Trace(t.Context(), m, observability.TraceInput{TraceID: id})
@@ -123,15 +105,7 @@ func TestChunksOfAModel(t *testing.T) {
 // Whoever looks at a trace sees in the order of the chunks what a model thought, wrote and called, what a person was asked about it and
 // which calls came to a result, also where the run went on in another part.
 func TestChunksOfAConversation(t *testing.T) {
-	s, err := sqlite.Open(filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	m, err := mastra.New(mastra.Config{Backends: mastra.Backends{Storage: s}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := empty(t)
 	id, at := strings.Repeat("d", 32), mastra.Time(1_790_000_000_000)
 	span := func(kind, id_, parent, attributes, output string) mastra.Span {
 		at++
@@ -157,7 +131,7 @@ func TestChunksOfAConversation(t *testing.T) {
 		span(mastra.SpanModelInference, "call1", "step1", `{}`, `{"text":"4","toolCalls":[],"object":{"n":4}}`),
 		span(mastra.SpanModelInference, "json", "step1", `{}`, `{"text":"{}","toolCalls":[]}`),
 	}
-	if err := s.Commit(t.Context(), &mastra.Batch{Spans: spans}); err != nil {
+	if err := m.Storage.Commit(t.Context(), &mastra.Batch{Spans: spans}); err != nil {
 		t.Fatal(err)
 	}
 	out, err := observability.Trace(t.Context(), m, observability.TraceInput{TraceID: id})

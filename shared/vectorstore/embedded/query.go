@@ -19,9 +19,17 @@ import (
 // standard deviations of its error exceeds the worst of the best TopK that are known exactly. So the answers are those
 // of a full comparison but for rare bad luck, whatever the data look like; only the time differs.
 const (
-	deviations = 2.3
-	fewEnough  = 64 // so few vectors are compared exactly at once
+	fewEnough = 64   // so few vectors are compared exactly at once
+	fewish    = 4096 // of so few more can be compared: a filter may choose those that are hard to tell apart
 )
+
+// deviations is how many standard deviations of its error an estimate of one of count vectors may be wrong by.
+func deviations(count int) float32 {
+	if count <= fewish {
+		return 3.5
+	}
+	return 2.3
+}
 
 // candidate is a vector on its way through the sieves.
 type candidate struct {
@@ -144,12 +152,12 @@ func (st *state) query(ctx context.Context, q *mastra.VectorQuery, norm float64,
 	if err := x.compare(best, sc.fine[:sure], sc.room, false); err != nil {
 		return nil, err
 	}
-	rest := sc.fine[sure:]
+	rest, wrong := sc.fine[sure:], deviations(count)
 	for i := range rest {
-		rest[i].estimate += deviations * rest[i].error
+		rest[i].estimate += wrong * rest[i].error
 	}
 	bar := best.bar()
-	st.each(parts, func(p *part) { st.sift(&ask, p, bar) })
+	st.each(parts, func(p *part) { st.sift(&ask, p, bar, wrong) })
 	parts[0].fine = append(parts[0].fine, rest...)
 	sc.collect(parts)
 	if err := x.compare(best, sc.fine, sc.room, true); err != nil {
@@ -312,7 +320,7 @@ func (p *places) and(bits []uint64) {
 }
 
 // sift sets p.fine to whoever of p.all could pass the bar, roughly, coarsely and finely; estimates become what could be at best.
-func (st *state) sift(ask *question, p *part, bar float64) {
+func (st *state) sift(ask *question, p *part, bar float64, deviations float32) {
 	p.fine = p.fine[:0]
 	n, chunk, need := st.words(), -1, float32(0)
 	for _, at := range p.all {

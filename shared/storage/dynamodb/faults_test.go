@@ -72,6 +72,7 @@ const canceled = `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCancele
 
 // The whole suite holds where every third request is throttled, meets another transaction or fails, and some answers are lost.
 func TestStorageUnderFaults(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

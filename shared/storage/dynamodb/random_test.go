@@ -12,7 +12,7 @@ import (
 
 func TestTracesAtRandom(t *testing.T) {
 	t.Parallel()
-	storagetest.RunTraces(t, openTest(t), storagetest.Load{Rounds: 8, Commits: 12, Traces: 3})
+	storagetest.RunTraces(t, openTest(t), storagetest.Load{Rounds: 6, Commits: 12, Traces: 3})
 }
 
 func TestScoresAtRandom(t *testing.T) {
@@ -51,5 +51,5 @@ func TestHoursAtRandom(t *testing.T) {
 	h.now = func() time.Time {
 		return time.UnixMilli(1_700_000_000_000).Add(72*time.Hour + time.Duration(h.minutes.Load())*time.Minute)
 	}
-	storagetest.RunTraces(t, h, storagetest.Load{Rounds: 8, Commits: 12, Traces: 3})
+	storagetest.RunTraces(t, h, storagetest.Load{Rounds: 6, Commits: 12, Traces: 3})
 }

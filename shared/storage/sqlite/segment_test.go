@@ -12,7 +12,7 @@ import (
 // What thousands of commits leave behind is as it was asked for, in few segments.
 func TestSegments(t *testing.T) {
 	s := openNew(t)
-	storagetest.RunTraces(t, s, storagetest.Load{Rounds: 12, Commits: 4, Traces: 300})
+	storagetest.RunTraces(t, s, storagetest.Load{Rounds: 9, Commits: 4, Traces: 200})
 	var segments, packs int64
 	must(t, s.readers.read(bg, func(c *conn) error {
 		r, err := c.first("SELECT count(*), sum(packs) FROM segments")

@@ -25,12 +25,13 @@ type finder struct {
 	spans  []mastra.Span
 	pack   int64 // whose first spans these are
 	seen   int   // by Match
+	most   int   // that it may see
 	page   *mastra.Page[mastra.Span]
 	full   bool // nothing but the total is wanted any more
 }
 
 func newFinder(c *conn, tenant string, q mastra.TraceQuery, from mastra.Time, p *mastra.Page[mastra.Span]) *finder {
-	f := &finder{c: c, bodies: packReader{c: c}, tenant: tenant, TraceQuery: q, from: math.MinInt64, to: math.MaxInt64, page: p}
+	f := &finder{c: c, bodies: packReader{c: c}, tenant: tenant, TraceQuery: q, from: math.MinInt64, to: math.MaxInt64, most: maxMatched, page: p}
 	if from != 0 {
 		f.from = int64(from)
 	}
@@ -374,7 +375,7 @@ func (q *finder) all(s *segment) bool {
 }
 
 func (q *finder) matches(ctx context.Context, f spot) (bool, error) {
-	if q.seen++; q.seen > maxMatched {
+	if q.seen++; q.seen > q.most {
 		return false, errTooMany()
 	}
 	if q.seen%1024 == 0 && ctx.Err() != nil {

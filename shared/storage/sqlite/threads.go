@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"maps"
+	"math"
 	"slices"
 
 	"mastralambda/shared/mastra"
@@ -177,12 +179,13 @@ func (s *Store) DeleteThread(ctx context.Context, id string) error {
 		if err := t.indexAll(); err != nil {
 			return err
 		}
-		var traces []string
-		of := mastra.TraceQuery{ThreadID: id, Match: func(root *mastra.Span) bool { traces = append(traces, root.TraceID); return false }}
-		if err := newFinder(t.conn, tenant, of, 0, &mastra.Page[mastra.Span]{}).find(ctx); err != nil {
+		traces := map[string]bool{} // also those in which it is that of an agent which a workflow calls
+		of := newFinder(t.conn, tenant, mastra.TraceQuery{ThreadID: id, Match: func(s *mastra.Span) bool { traces[s.TraceID] = true; return false }}, 0, &mastra.Page[mastra.Span]{})
+		of.any, of.most = true, math.MaxInt
+		if err := of.find(ctx); err != nil {
 			return err
 		}
-		return t.deleteTraces(tenant, traces)
+		return t.deleteTraces(tenant, slices.Collect(maps.Keys(traces)))
 	})
 }
 

@@ -67,6 +67,7 @@ type traced struct {
 type aTrace struct {
 	from                  mastra.Time
 	run, thread, resource string
+	within                bool          // the thread is that of spans below the root
 	spans                 []mastra.Span // as they were committed last
 	roots                 []string      // in the order of their commits
 }
@@ -124,7 +125,7 @@ func (w *traced) newTrace() string {
 		id = mastra.NewTraceID()
 	}
 	if i := w.threads + w.IntN(len(owners)+2); i < len(owners) {
-		t.thread, t.resource = fmt.Sprint("thread", i), owners[i]
+		t.thread, t.resource, t.within = fmt.Sprint("thread", i), owners[i], w.IntN(4) == 0
 	} else if w.IntN(2) == 0 {
 		t.resource = "ann"
 	}
@@ -140,6 +141,9 @@ func (w *traced) span(t *aTrace, id string, root bool, after mastra.Time) mastra
 		Input: mastra.JSON(fmt.Sprint(w.IntN(1 << 30)))}
 	if root {
 		s.ParentID, s.SpanID = "", fmt.Sprint("root", w.IntN(2))
+		if t.within { // as an agent's conversation is in the trace of a workflow
+			s.ThreadID = ""
+		}
 		if w.IntN(2) == 0 {
 			s.Name = "agent run: '" + s.EntityID + "'"
 		}
@@ -188,10 +192,9 @@ func (w *traced) forget(load Load) {
 		name := fmt.Sprint("thread", w.threads)
 		w.threads++
 		for id, t := range w.traces {
-			if t.thread == name && !gone[id] {
-				if gone[id] = true; len(t.roots) == 0 { // it is nobody's yet
-					w.commit(mastra.Batch{Spans: []mastra.Span{w.span(t, id, true, 0)}})
-				}
+			if t.thread == name {
+				t.thread = ""
+				gone[id] = gone[id] || slices.ContainsFunc(t.spans, func(s mastra.Span) bool { return s.ThreadID == name })
 			}
 		}
 		w.ok(w.s.DeleteThread(w.ctx, name))

@@ -248,10 +248,13 @@ var signalTests = []test{
 		e.commit(mastra.Batch{Messages: []mastra.Message{message("m2", "one", base+2)}, Spans: []mastra.Span{of("message-gone", "one")}})
 		e.commit(mastra.Batch{Spans: []mastra.Span{of("alone", "one")}}) // a run that failed stores no message
 		e.commit(mastra.Batch{Messages: []mastra.Message{message("m3", "two", base+3)}, Spans: []mastra.Span{of("other", "two")}})
+		agent := span("of a workflow", "agent", "root", base+1) // which calls an agent that talks there
+		agent.ThreadID = "one"
+		e.commit(mastra.Batch{Spans: []mastra.Span{span("of a workflow", "root", "", base), agent}})
 		if _, err := e.s.DeleteMessages(e.ctx, []string{"m2"}); err != nil {
 			e.Fatal(err)
 		}
-		e.equal(e.traces(mastra.TraceQuery{}).Total, 4)
+		e.equal(e.traces(mastra.TraceQuery{}).Total, 5)
 		for _, id := range []string{"with-message", "alone", "other"} { // what is said of a trace goes with it
 			e.commit(mastra.Batch{Scores: []mastra.Score{{ID: "s-" + id, TraceID: id, ScorerID: "sc", CreatedAt: base}}, Feedback: []mastra.Feedback{{ID: "f-" + id, TraceID: id, CreatedAt: base}}})
 		}

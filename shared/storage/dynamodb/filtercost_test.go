@@ -59,7 +59,7 @@ func TestCostOfFilters(t *testing.T) {
 	check := func(name string, q mastra.TraceQuery, items, total int, calls, trips int, read float64) {
 		t.Helper()
 		q.PerPage = 20
-		c := m.of(t, func() error {
+		c := m.reading(t, trips, func() error {
 			p, err := s.Traces(ctx, q)
 			if err == nil && (len(p.Items) != items || !q.Uncounted && p.Total != total) {
 				t.Errorf("%s: %d of %d, want %d of %d", name, len(p.Items), p.Total, items, total)

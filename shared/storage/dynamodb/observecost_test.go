@@ -55,7 +55,7 @@ func TestCostOfObserving(t *testing.T) {
 	twenty := mastra.Paging{PerPage: 20}
 	check := func(name string, want int, calls, trips int, read float64, f func() (int, error)) {
 		t.Helper()
-		c := m.of(t, func() error {
+		c := m.reading(t, trips, func() error {
 			n, err := f()
 			if err == nil && n != want {
 				t.Errorf("%s: %d, want %d", name, n, want)
